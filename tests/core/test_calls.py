@@ -6,6 +6,7 @@ import pytest
 from napari_sslseg import core
 
 LABELS = np.ones((4, 4, 4), np.uint8)
+SCAN = core.Volume(LABELS, core.Geometry(np.eye(4), (4, 4, 4)))
 
 CALLS = {
     "pair_scans": lambda folder: core.pair_scans([folder], [folder]),
@@ -21,6 +22,41 @@ CALLS = {
     "a class of tasks": lambda folder: core.pretrain(folder, core.SparseMasking, out=folder / "r"),
     "no out": lambda folder: core.pretrain(folder, out=None),
     "no scans": lambda folder: core.pretrain(None, out=folder / "r"),
+    "labels in a list": lambda folder: core.save_labels([LABELS], folder / "a.nii.gz"),
+    "labels in a file": lambda folder: core.save_labels("a.nii.gz", folder / "b.nii.gz"),
+    "no file": lambda folder: core.save_labels(LABELS, None, like=SCAN),
+    "a list of names": lambda folder: core.save_labels(
+        LABELS, folder / "a.nii.gz", like=SCAN, classes=["a"]
+    ),
+    "one name": lambda folder: core.save_labels(
+        LABELS, folder / "a.nii.gz", like=SCAN, classes="Kopf"
+    ),
+    "patients of a folder": lambda folder: core.with_patients(str(folder), {}),
+    "a number of patients": lambda folder: core.with_patients([SCAN], 3),
+    "names of scans": lambda folder: core.with_patients(["p0"], {"p0": "anna"}),
+    "a number of unlabelled scans": lambda folder: core.finetune(
+        [core.LabelledScan(SCAN, SCAN)], unlabelled=5, out=folder / "r"
+    ),
+    "pause": lambda folder: core.pretrain(folder, out=folder / "r", pause=True),
+    "stop": lambda folder: core.pretrain(folder, out=folder / "r", stop=5),
+    "resume": lambda folder: core.pretrain(folder, out=folder / "r", resume="yes"),
+    "cache": lambda folder: core.pretrain(folder, out=folder / "r", cache=True),
+    "no folder to list": lambda folder: core.list_series(None),
+    "a number to list": lambda folder: core.list_series(5),
+    "numbers to list": lambda folder: core.list_series([5]),
+    "number of patients": lambda folder: core.write_dataset(folder / "new", n="2"),
+    "no folder to write": lambda folder: core.write_dataset(None, n=2),
+    "a file of patients": lambda folder: core.read_patients(5),
+    "no label file": lambda folder: core.load_labels(None),
+    "no structures": lambda folder: core.read_segments(5),
+    "no names": lambda folder: core.read_segment_names(None),
+    "no slices": lambda folder: core.read_annotated(None),
+    "no labelled classes": lambda folder: core.read_labelled_classes(5),
+    "no runs": lambda folder: core.list_runs(None),
+    "no weights": lambda folder: core.import_weights(None, network="tiny", out=folder / "r"),
+    "a run": lambda folder: core.Run.open(5),
+    "a preset": lambda folder: core.preset_named(5),
+    "several volumes": lambda folder: core.load_volumes(5),
     "one text": lambda folder: core.split_subjects("name", {"a": 1.0}),
 }
 

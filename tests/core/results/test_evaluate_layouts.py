@@ -15,7 +15,7 @@ from command_line import refused, run
 from dicom_files import write_series
 from named_labels import write_structures
 from napari_sslseg import core
-from napari_sslseg.core.common.errors import DataError, ScanWarning
+from napari_sslseg.core.common.errors import ScanWarning
 from napari_sslseg.core.scans.sources import with_masks
 
 SHAPE = (16, 16, 4)

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from napari_sslseg.core.common.errors import CheckpointError, DataError
+from napari_sslseg.core.common.errors import PATH, CheckpointError, DataError, check_type
 from napari_sslseg.core.common.safe_json import MOST_SIDECAR, read_json
 from napari_sslseg.core.runs.record import RECORD
 from napari_sslseg.core.runs.run import Run
@@ -76,6 +76,7 @@ def list_runs(folder: str | Path) -> list[RunSummary]:
     DataError
         If the folder does not exist.
     """
+    check_type(folder, PATH, "folder", "the folder of the runs, such as 'runs'")
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"The folder {folder} does not exist; check the path.")

@@ -54,8 +54,7 @@ def list_series(paths: str | Path | Iterable[str | Path], *, labels: bool = Fals
     DataError
         If a path does not exist, or a folder holds no scan at all.
     """
-    if isinstance(paths, str | Path):
-        paths = [paths]
+    paths = _listed(paths)
     found: list[Series] = []
     dicom: list[Path] = []
     seen: set[str] = set()
@@ -86,6 +85,16 @@ def list_series(paths: str | Path | Iterable[str | Path], *, labels: bool = Fals
         # All at once: the files of one series may have been given one by one.
         found += _dicom_series(dicom)
     return found
+
+
+def _listed(paths: object) -> list[Path]:
+    """One path or several as a list."""
+    write = "a folder or a file, or a list of them"
+    check_type(paths, (*PATH, Iterable), "paths", write)
+    several = [paths] if isinstance(paths, PATH) else list(paths)  # type: ignore[call-overload]
+    for path in several:
+        check_type(path, PATH, "A path", write)
+    return [Path(path) for path in several]
 
 
 def _dicom_series(files: list[Path]) -> list[Series]:
@@ -218,7 +227,7 @@ def whole_series(paths: str | Path | Iterable[str | Path], *, labels: bool = Fal
     labels : bool
         As in :func:`list_series`.
     """
-    paths = [paths] if isinstance(paths, str | Path) else paths
+    paths = _listed(paths)
     slices: dict[Path, set[Path]] = {}
     found: list[Series] = []
     for path in map(Path, paths):
@@ -280,9 +289,7 @@ def loadable_series(series: Iterable[Series], where: object) -> list[Series]:
 
 def find_scans(paths: str | Path | Iterable[str | Path]) -> list[Series]:
     """Return the loadable scans in files and folders, see :func:`list_series`; each path once."""
-    if isinstance(paths, str | Path):
-        paths = [paths]
-    paths = list(dict.fromkeys(Path(path) for path in paths))
+    paths = list(dict.fromkeys(_listed(paths)))
     return loadable_series(list_series(paths), ", ".join(map(str, paths)) or "The list")
 
 

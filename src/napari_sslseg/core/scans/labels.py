@@ -1,6 +1,6 @@
 """Load label maps into the display grid; save them back to the source grid."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_sslseg.core.common.atomic import atomic_path, sync_written, written_file
 from napari_sslseg.core.common.errors import (
+    PATH,
     ConfigError,
     GeometryError,
     StorageError,
@@ -76,6 +77,7 @@ def load_labels(
         If the voxels of the labels are not voxels of ``like``, or their size, place and name are
         those of labels of another patient.
     """
+    check_type(path, (*PATH, Iterable), "path", "a label file, or files of one structure each")
     if not isinstance(path, str | Path):
         return merge_structures(load_labels(file, like=like) for file in path)
     path = Path(path)
@@ -218,6 +220,14 @@ def save_labels(
     """
     scan = "the scan as core.load_volume(path), or core.predict's result in place of the labels"
     check_type(like, (Volume, NoneType), "like", scan)
+    check_type(path, PATH, "path", "the file to write, such as 'labels.nii.gz'")
+    if not isinstance(labels, np.ndarray) and not (
+        hasattr(labels, "labels") and hasattr(labels, "volume")
+    ):
+        check_type(labels, (), "labels", "an array, such as volume.data, or a prediction")
+    check_type(classes, (Mapping, NoneType), "classes", "names by value, such as {1: 'liver'}")
+    for name in (classes or {}).values():
+        check_type(name, (str, SegmentClass), "A class", "its name, such as {1: 'liver'}")
     path = Path(path)
     refuse_existing(path, overwrite=True)  # Whether it may be replaced is checked below.
     if path.is_dir():

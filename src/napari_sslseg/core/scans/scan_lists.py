@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from napari_sslseg.core.common.errors import DataError
+from napari_sslseg.core.common.errors import PATH, DataError, check_type
 from napari_sslseg.core.common.safe_json import parse_json
 from napari_sslseg.core.common.text import LONGEST, printable
 from napari_sslseg.core.scans.names import listed_name
@@ -44,6 +44,7 @@ def read_scan_list(
     DataError
         If the file is missing or malformed, or names a scan twice.
     """
+    check_type(path, PATH, f"The list of {what}", "the path of a file")
     path = Path(path)
     if not path.is_file():
         raise DataError(f"The list of {what} {path} does not exist; check the path.")

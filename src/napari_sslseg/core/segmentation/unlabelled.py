@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sslseg.core.common.errors import DataError
+from napari_sslseg.core.common.errors import PATH, DataError, check_type
 from napari_sslseg.core.samples.middle_slices import middle_mask
 from napari_sslseg.core.samples.store import content_hash
 from napari_sslseg.core.scans.find import as_series
@@ -57,6 +57,7 @@ def unlabelled_scans(
         If there is no scan at a path.
     """
     known = {_identity(item.scan) for item in (*labelled, *validation)}
+    check_type(scans, (*PATH, Iterable), "unlabelled", "a folder of scans, or a list of scans")
     if not isinstance(scans, str | Path):
         scans = list(scans)
         if not scans:

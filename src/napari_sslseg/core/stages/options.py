@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING
 
+from napari_sslseg.core.common.errors import PATH, check_type
 from napari_sslseg.core.common.events import PauseFlag, StopFlag
 from napari_sslseg.core.scans.volume import Modality
 
@@ -27,3 +29,11 @@ class RunOptions:
     threads: int | None = None
     overwrite: bool = False
     resume: bool = False
+
+    def __post_init__(self) -> None:
+        for name, kind in (("stop", StopFlag), ("pause", PauseFlag)):
+            write = f"{name}=core.{kind.__name__}()"
+            check_type(getattr(self, name), (kind, NoneType), name, write)
+        for name in ("overwrite", "resume"):
+            check_type(getattr(self, name), bool, name, f"{name}=True or {name}=False")
+        check_type(self.cache, (*PATH, NoneType), "cache", "a folder, such as cache='slices'")

@@ -9,6 +9,7 @@ Rician in MR), a bias field of the coil, and a position in its own coordinates.
 import os
 import re
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -16,7 +17,13 @@ import nibabel as nib
 import numpy as np
 
 from napari_sslseg.core.common.atomic import atomic_path
-from napari_sslseg.core.common.errors import ConfigError, SslsegError, StorageError
+from napari_sslseg.core.common.errors import (
+    PATH,
+    ConfigError,
+    SslsegError,
+    StorageError,
+    check_type,
+)
 from napari_sslseg.core.demo.phantom.organs import paint_all
 from napari_sslseg.core.demo.phantom.shapes import (
     LEFT_KIDNEY,
@@ -197,6 +204,9 @@ def write_dataset(
         contents, or with ``overwrite`` other labels in the folder whose classes have other names.
         Nothing is written then.
     """
+    check_type(folder, PATH, "folder", "the folder to write, such as 'my_scans'")
+    for name, number in (("n", n), ("seed", seed)):
+        check_type(number, Integral, name, f"a whole number, such as {name}=4")
     if n < 1:
         raise ConfigError(f"A dataset of {n} patients cannot be written; ask for at least 1.")
     folder = Path(folder)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_sslseg.core.common.errors import CheckpointError, ConfigError
+from napari_sslseg.core.common.errors import PATH, CheckpointError, ConfigError, check_type
 from napari_sslseg.core.common.lock import run_lock
 from napari_sslseg.core.networks.size_limit import planned_network, tensor_shapes
 from napari_sslseg.core.runs.run import Run, RunWriter
@@ -71,6 +71,8 @@ def import_weights(
     """
     import torch
 
+    check_type(file, PATH, "file", "the file of the weights, such as 'weights.pt'")
+    check_type(out, PATH, "out", "the folder of the new run, such as out='runs/imported'")
     file, out = Path(file), Path(out)
     if isinstance(network, str):
         network = named_network(network)

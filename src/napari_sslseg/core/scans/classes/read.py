@@ -1,9 +1,10 @@
 """Read which structures a label file holds: from the file itself, or from a list beside it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from pathlib import Path
 
+from napari_sslseg.core.common.errors import PATH, check_type
 from napari_sslseg.core.scans.classes.class_list import listed_segments
 from napari_sslseg.core.scans.classes.segment import Segment, clean_name
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
@@ -33,6 +34,7 @@ def read_segments(path: str | Path | Sequence[str | Path]) -> tuple[Segment, ...
     SslsegError
         If the file or the list cannot be read.
     """
+    check_type(path, (*PATH, Iterable), "path", "a label file, or files of one structure each")
     if not isinstance(path, str | Path):
         names = structure_names([Path(file) for file in path])
         return tuple(Segment(value, clean_name(name)) for value, name in enumerate(names, 1))

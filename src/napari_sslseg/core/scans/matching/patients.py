@@ -4,10 +4,11 @@ import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path, PurePath
 from typing import TypeVar
 
-from napari_sslseg.core.common.errors import DataError, ScanWarning
+from napari_sslseg.core.common.errors import DataError, ScanWarning, check_type
 from napari_sslseg.core.common.text import count_phrase, fold_name, printable
 from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.matching.subjects import (
@@ -105,9 +106,18 @@ def with_patients(scans: Iterable[AnyScan], patients: Patients) -> list[AnyScan]
     DataError
         If a scan is not named, or a name fits several scans with different files.
     """
+    write = "a list of scans, such as core.list_series(folder)"
+    several = isinstance(scans, Iterable) and not isinstance(scans, str)
+    check_type(scans, Iterable if several else (), "scans", write)
     scans = list(scans)
+    for scan in scans:
+        check_type(scan, (Series, Volume, LabelledScan), "A scan", write)
     if callable(patients):
         return [with_subject(scan, _checked(patients(scan.name), scan)) for scan in scans]
+    check_type(
+        patients, (str, Path, Mapping), "patients", "a table, or patients by scan as {'p0': 'anna'}"
+    )
+    is_table = isinstance(patients, str | Path)
     table = read_patients(patients) if isinstance(patients, str | Path) else dict(patients)
     found: dict[int, str] = {}
     unknown = []
@@ -130,9 +140,15 @@ def with_patients(scans: Iterable[AnyScan], patients: Patients) -> list[AnyScan]
                 )
     missing = [scan.name for number, scan in enumerate(scans) if number not in found]
     if missing:
+        add = "add a line for each" if is_table else "add an entry for each"
+        hint = ""
+        for key in unknown:
+            if alike := get_close_matches(str(key), missing, n=1):
+                hint = f" It names {printable(key, 100)}, which is no scan here; is it {alike[0]}?"
+                break
         raise DataError(
             f"The table of patients lacks {len(missing)} of {len(scans)} scans, such as "
-            f"{missing[0]}; add a line for each."
+            f"{missing[0]}; {add}.{hint}"
         )
     if unknown:
         warnings.warn(

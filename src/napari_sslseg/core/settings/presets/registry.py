@@ -5,7 +5,7 @@ Loads no PyTorch.
 
 from pkgutil import resolve_name
 
-from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.errors import ConfigError, check_type
 from napari_sslseg.core.common.text import did_you_mean
 from napari_sslseg.core.settings.presets.preset import (
     Decision as Decision,
@@ -54,6 +54,7 @@ def preset_named(name: str) -> Preset:
     ConfigError
         If there is none of this name; the message lists all names.
     """
+    check_type(name, str, "A preset", "its name, such as 'dominic-2023'")
     if name not in PRESETS:
         hint = did_you_mean(name, PRESETS)
         raise ConfigError(

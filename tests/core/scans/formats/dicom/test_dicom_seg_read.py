@@ -200,7 +200,7 @@ def test_a_segmentation_of_another_scan_warns(tmp_path, written):
 
 def test_segment_numbers_of_other_packages_are_label_values(tmp_path, written):
     volume, labels, path = written
-    path = save_labels(np.where(labels == 2, 7, labels), path, like=volume)
+    path = save_labels(np.where(labels == 2, 7, labels), path, like=volume, overwrite=True)
     assert set(read_segment_names(path)) == {1, 7}
     theirs = edited(path, tmp_path / "theirs.dcm", lambda ds: setattr(ds, "Manufacturer", "Else"))
     assert set(read_segment_names(theirs)) == {1, 2}
@@ -260,7 +260,7 @@ def two_phases(tmp_path):
 def test_labels_identify_their_volume(tmp_path, two_phases):
     for series in two_phases:
         volume = load_volume(series)
-        path = save_labels(draw(volume), tmp_path / "seg.dcm", like=volume)
+        path = save_labels(draw(volume), tmp_path / "seg.dcm", like=volume, overwrite=True)
         assert referenced_series(path, two_phases) == [series]
 
     def without_frames(ds):
@@ -282,7 +282,7 @@ def test_labels_identify_their_volume(tmp_path, two_phases):
 
     def found_series(edit, series):
         volume = load_volume(series)
-        path = save_labels(draw(volume), tmp_path / "seg.dcm", like=volume)
+        path = save_labels(draw(volume), tmp_path / "seg.dcm", like=volume, overwrite=True)
         return referenced_series(edited(path, tmp_path / "less.dcm", edit), two_phases)
 
     alone = next(item for item in two_phases if "1.2.6" in uid_of(item))
@@ -318,7 +318,7 @@ def test_frames_of_one_file_are_distinguished(tmp_path, data_dir):
         volume = load_volume(series)
         labels = np.zeros(volume.data.shape, np.uint8)
         labels[1, :4] = 1
-        path = save_labels(labels, tmp_path / "seg.dcm", like=volume)
+        path = save_labels(labels, tmp_path / "seg.dcm", like=volume, overwrite=True)
         assert referenced_series(path, found) == [series]
 
 
