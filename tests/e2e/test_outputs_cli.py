@@ -70,6 +70,20 @@ def test_python_refuses_an_existing_output_before_scans_are_read(trained, tmp_pa
             work()
 
 
+def test_a_stopped_run_is_continued_with_resume(scans, tmp_path):
+    stop = core.StopFlag()
+    settings = core.PretrainSettings(network="tiny", training=core.Training(steps=5))
+    for event in core.iter_pretrain(
+        scans / "images", out=tmp_path / "run", settings=settings, stop=stop, device="cpu"
+    ):
+        if isinstance(event, core.Step):
+            stop.set()
+    words = "stopped after step 1 of 5; continue it with --resume"
+    assert refused(run("pretrain", scans / "images", "--out", tmp_path / "run"), words)
+    with pytest.raises(StorageError, match="resume=True"):
+        core.pretrain(scans / "images", out=tmp_path / "run")
+
+
 def test_an_existing_preview_is_refused_before_scans_are_read(tmp_path):
     (tmp_path / "preview.png").write_bytes(b"mine")
     assert refused(run("preview", "missing", "--out", tmp_path / "preview.png"), "already exists")

@@ -258,6 +258,17 @@ def test_any_box_that_slicer_chose_is_put_in_its_place(tmp_path, scan, drawn):
         np.testing.assert_array_equal(on_source(scan, load_labels(path, like=scan)), wanted)
 
 
+@pytest.mark.parametrize("name", ["p0.nii.gz", "other.nii.gz"])
+def test_labels_that_are_longer_and_shorter_are_no_part(tmp_path, scan, drawn, name):
+    """As those of another patient, whose file begins at the same place."""
+    other = np.pad(drawn, ((0, 0), (0, 6), (0, 0)))[:-2, :, :-1]
+    path = tmp_path / "labels" / name
+    path.parent.mkdir()
+    nib.save(nib.Nifti1Image(other, scan.geometry.affine), path)
+    with pytest.raises(GeometryError, match="another grid"):
+        load_labels(path, like=scan)
+
+
 def test_labels_beyond_the_scan_are_cut_and_counted(tmp_path, scan, drawn):
     padded = np.pad(drawn, 2)
     path = saved(tmp_path, padded, shifted(AFFINE, (-2, -2, -2)))

@@ -51,10 +51,7 @@ def claim(folder: Path, *, overwrite: bool = False, planned: bool = False) -> No
         raise StorageError(f"{folder} is a file, but a folder is needed; choose another name.")
     occupied = (folder / RECORD).exists() or (not planned and (folder / PLAN).exists())
     if occupied and not overwrite:
-        raise StorageError(
-            f"{folder} already contains a run; choose another folder, or pass --overwrite "
-            "(in Python overwrite=True)."
-        )
+        raise StorageError(f"{folder} already contains a run{_what_to_do(folder)}")
     if occupied:
         _refuse_foreign_record(folder)
     elif not planned:
@@ -73,6 +70,20 @@ def claim(folder: Path, *, overwrite: bool = False, planned: bool = False) -> No
         folder.rmdir()  # So that nothing is left if the work fails before it starts.
     if free < 100 * 1024**2:
         raise StorageError(f"Less than 100 MB are free in {folder}; free some space first.")
+
+
+def _what_to_do(folder: Path) -> str:
+    """Say how to continue the run of a folder if it is not finished, or how to replace it."""
+    from napari_sslseg.core.runs.listing import summarise
+
+    other = "choose another folder, or pass --overwrite (in Python overwrite=True)."
+    found = summarise(folder, folder)
+    states = {"stopped": "was stopped", "interrupted": "was interrupted"}
+    state = (states | {"running": "has not finished"}).get(str(found.status))
+    if state is None:
+        return f"; {other}"
+    step = "" if found.step is None else f" after step {found.step} of {found.steps}"
+    return f" that {state}{step}; continue it with --resume (in Python resume=True), {other}"
 
 
 def _refuse_foreign_record(folder: Path) -> None:

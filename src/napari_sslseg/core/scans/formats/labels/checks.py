@@ -164,6 +164,10 @@ def place_in_scan(
     ):
         raise GeometryError(_mismatch(path, image, scan))
     corner = not slicer and _shares_corner(offset, data.shape, scan.display_shape)
+    longer = [count > size for count, size in zip(data.shape, scan.display_shape, strict=True)]
+    shorter = [count < size for count, size in zip(data.shape, scan.display_shape, strict=True)]
+    if corner and any(longer) and any(shorter):  # Neither is a part of the other.
+        raise GeometryError(_mismatch(path, image, scan))
     other = relation in ("other", "other number")
     if corner and other:
         raise GeometryError(
