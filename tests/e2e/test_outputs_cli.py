@@ -78,7 +78,7 @@ def test_a_stopped_run_is_continued_with_resume(scans, tmp_path):
     ):
         if isinstance(event, core.Step):
             stop.set()
-    words = "stopped after step 1 of 5; continue it with --resume"
+    words = "stopped after step 1; continue it with --resume"
     assert refused(run("pretrain", scans / "images", "--out", tmp_path / "run"), words)
     with pytest.raises(StorageError, match="resume=True"):
         core.pretrain(scans / "images", out=tmp_path / "run")
@@ -172,3 +172,23 @@ def test_a_file_that_does_not_exist_is_never_ignored(trained, scans, tmp_path, l
     assert refused(done)
     assert "--series" not in done.stderr
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("new")]
+
+
+def test_only_some_scans_may_be_labelled(scans, tmp_path):
+    label = sorted((scans / "labels").iterdir())[0]
+    (tmp_path / "few").mkdir()
+    (tmp_path / "few" / label.name).write_bytes(label.read_bytes())
+    words = ("finetune", "--images", scans / "images", "--labels", tmp_path / "few", "--out",
+             tmp_path / "run", "--steps", 1, "--network", "tiny", "--device", "cpu")  # fmt: skip
+    assert refused(run(*words), "--some-labelled")
+    done = run(*words, "--some-labelled")
+    assert done.returncode == 0, done.stderr
+    assert "Labels of 1 scan" in done.stderr
+
+
+def test_swapped_folders_of_other_numbers_of_files_are_noticed(scans, tmp_path):
+    few = sorted((scans / "labels").iterdir())[0]
+    (tmp_path / "few").mkdir()
+    (tmp_path / "few" / few.name).write_bytes(few.read_bytes())
+    words = "finetune", "--images", tmp_path / "few", "--labels", scans / "images", "--out"
+    assert refused(run(*words, tmp_path / "run"), "swapped?")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 CORRECTION = "If that is wrong, give --patients FILE.csv with the columns scan,patient."
 
 ALLOWED_WITH_RESUME = {
-    *("images", "labels", "sequence", "masks", "class_map", "unlabelled"),
+    *("images", "labels", "some_labelled", "sequence", "masks", "class_map", "unlabelled"),
     *("out", "init", "cache", "device", "devices", "nodes", "threads", "resume", "as_json"),
 }
 """Parameters of a resumed run that are not part of its saved settings."""

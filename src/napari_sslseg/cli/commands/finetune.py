@@ -89,6 +89,14 @@ def finetune(
             "any label) or all (default).",
         ),
     ] = None,
+    some_labelled: Annotated[
+        bool,
+        typer.Option(
+            "--some-labelled",
+            help="Only some of the scans have labels; leave out the others, or use them as well "
+            "with --unlabelled.",
+        ),
+    ] = False,
     ignore_value: IgnoreValue = None,
     background_value: BackgroundValue = 0,
     labelled_classes: LabelledClassesOption = None,
@@ -175,6 +183,7 @@ def finetune(
         images,
         labels,
         parse_annotated(annotated, _plane(plane, start, base)),
+        every_image=not some_labelled,
         class_map=class_map,
         sequence=sequence,
         ignore=ignore_value,

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from napari_sslseg.core.common.atomic import is_leftover, remove_leftovers
 from napari_sslseg.core.common.errors import StorageError
@@ -74,16 +75,24 @@ def claim(folder: Path, *, overwrite: bool = False, planned: bool = False) -> No
 
 def _what_to_do(folder: Path) -> str:
     """Say how to continue the run of a folder if it is not finished, or how to replace it."""
-    from napari_sslseg.core.runs.listing import summarise
-
     other = "choose another folder, or pass --overwrite (in Python overwrite=True)."
-    found = summarise(folder, folder)
     states = {"stopped": "was stopped", "interrupted": "was interrupted"}
-    state = (states | {"running": "has not finished"}).get(str(found.status))
+    status = _read_entries(folder / RECORD).get("status")
+    state = (states | {"running": "has not finished"}).get(str(status))
     if state is None:
         return f"; {other}"
-    step = "" if found.step is None else f" after step {found.step} of {found.steps}"
-    return f" that {state}{step}; continue it with --resume (in Python resume=True), {other}"
+    step = _read_entries(folder / "last.json").get("step")
+    after = f" after step {step}" if isinstance(step, int) else ""
+    return f" that {state}{after}; continue it with --resume (in Python resume=True), {other}"
+
+
+def _read_entries(path: Path) -> dict[str, Any]:
+    """Entries of a JSON file; empty if it cannot be read."""
+    try:
+        found = read_json(path, MOST_RECORD)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _refuse_foreign_record(folder: Path) -> None:

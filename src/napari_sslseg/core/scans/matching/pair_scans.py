@@ -6,7 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from napari_sslseg.core.common.errors import PATH, DataError, ScanWarning, check_type
+from napari_sslseg.core.common.errors import (
+    PATH,
+    DataError,
+    ScanWarning,
+    SslsegError,
+    check_type,
+)
 from napari_sslseg.core.common.text import count_phrase, printable
 from napari_sslseg.core.scans.classes.class_map import ClassMapLike
 from napari_sslseg.core.scans.classes.partial_labels import (
@@ -16,7 +22,9 @@ from napari_sslseg.core.scans.classes.partial_labels import (
 )
 from napari_sslseg.core.scans.classes.scan_classes import match_labels
 from napari_sslseg.core.scans.find import find_scans
+from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.labelled import LabelledScan
+from napari_sslseg.core.scans.matching.label_guess import looks_like_labels
 from napari_sslseg.core.scans.matching.label_names import is_named_as_labels
 from napari_sslseg.core.scans.matching.pairing import Pairing, missing_labels
 from napari_sslseg.core.scans.matching.sequences import choose_sequence
@@ -24,6 +32,7 @@ from napari_sslseg.core.scans.names import unique_by_name
 from napari_sslseg.core.scans.scan_lists import by_scan
 from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.slices.annotated import annotated_of_all
+from napari_sslseg.core.scans.volume import load_volume
 
 
 def pair_scans(
@@ -104,8 +113,9 @@ def pair_scans(
         raise DataError(
             f"The scan {scan.path} has no labels{_more(len(missing), len(scans))}: {labels} has no "
             f"file named {scan.name}, such as {scan.name}.nii.gz"
-            f"{_similar(scan.name, pairing.files)}; add labels, or put scans without labels into "
-            "another folder, which --unlabelled takes (in Python unlabelled=)."
+            f"{_similar(scan.name, pairing.files)}; add labels, or give --some-labelled to "
+            "leave these scans out (in Python every_image=False)."
+            f"{_swapped(pairing.files[0])}"
         )
     pairs = [
         LabelledScan(
@@ -134,7 +144,7 @@ def pair_scans(
     elif pairing.orphans:
         raise DataError(
             f"The labels {pairing.orphans[0]} have no scan: {images} holds no file of that name; "
-            "add it, or move the labels to another folder."
+            f"add it, or move the labels to another folder.{_swapped(pairing.orphans[0])}"
         )
     if not pairs:
         raise DataError(f"No scan in {images} has labels in {labels}; give both the same name.")
@@ -183,6 +193,17 @@ def scans_to_pair(images: Path, labels: Path, sequence: str | None = None) -> li
 def _more(missing: int, count: int) -> str:
     """How many scans have the same problem."""
     return f" ({missing} of {count} scans have none)" if missing > 1 else ""
+
+
+def _swapped(file: Path) -> str:
+    """Ask whether scans and labels are swapped if a label file looks like a scan."""
+    if is_dicom(file):
+        return ""
+    try:
+        is_scan = not looks_like_labels(load_volume(file))
+    except SslsegError:  # What is wrong with the file is said where it is needed.
+        return ""
+    return f" {file.name} looks like a scan; are scans and labels swapped?" if is_scan else ""
 
 
 def _similar(name: str, files: Sequence[Path]) -> str:
