@@ -370,12 +370,15 @@ def test_escape_in_the_name_of_a_structure_marks_done_slices_again(ready, qtbot)
     dock.press(Qt.Key.Key_D)
     dock.until(lambda: len(project.done("ann")) == 1)
     done, before = project.done("ann"), project.class_names
+    dock.panel.classes.choose(2)
     answer(qtbot, "Add and unmark")
     dock.click("add-class")
     dock.until(lambda: project.done("ann") == ())
     qtbot.keyClick(dock.find("classes").findChild(QLineEdit), Qt.Key.Key_Escape)
     dock.until(lambda: project.class_names == before)
     dock.until(lambda: project.done("ann") == done)
+    assert dock.layer.selected_label == 2
+    assert not [note for note in dock.notes if "brush" in note]
     assert not dock.problems
 
 

@@ -61,6 +61,7 @@ class ClassList(QWidget):
         self._filling = False
         self._layer: Any = None
         self._new: int | None = None
+        self._before: int | None = None
         self._unmarked: dict[str, tuple[int, ...]] = {}
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -248,8 +249,10 @@ class ClassList(QWidget):
         done = {} if project is None else done_slices(project)
         if done and not self._confirm_done(done):
             return
+        before = self.chosen
         value = add_class(self.session)
         if value is not None:
+            self._before = before
             self.choose(value)
             self.list.setCurrentItem(self._rows()[self.values.index(value)])
             if self._layer is not None:
@@ -262,6 +265,8 @@ class ClassList(QWidget):
         value, self._new = self._new, None
         unmarked, self._unmarked = self._unmarked, {}
         if value is not None and hint == QAbstractItemDelegate.EndEditHint.RevertModelCache:
+            if self._before in self.values:
+                self.choose(self._before)  # The brush paints what it painted before.
 
             def mark_again() -> None:
                 for name, slices in unmarked.items():

@@ -24,12 +24,14 @@ class BrushValues:
         self.scene, self.session = scene, scene.session
         self._layer: Any = None
         self._value = 0
+        self._known: set[int] = set()
         scene.changed.connect(self._follow_layer)
         self.session.classes_changed.connect(self._check_classes)
         self.session.project_changed.connect(self._recall)
 
     def _recall(self) -> None:
         project = self.session.project
+        self._known = set(self.scene.paintable)
         found = project.recall(MEMORY, 0) if project is not None else 0
         self._value = found if isinstance(found, int) else 0
 
@@ -64,15 +66,17 @@ class BrushValues:
 
     def _check(self, event: Any = None) -> None:
         value, before = self._layer.selected_label, self._value
-        if self._set_back() and self._value:
-            # The value of the brush is the same, so its structure was removed.
+        # If the value is the same, the structures have changed: either that of the brush was
+        # removed, or it is the first one.
+        if self._set_back() and self._value and (value != before or before in self._known):
             why = REMOVED if value == before else NO_STRUCTURE
             self.session.note.emit(why.format(value=value, name=self._name))
         self._remember()
 
     def _check_classes(self) -> None:
-        before = self._value
-        if self._layer is not None and self._set_back() and before:
+        before, known = self._value, self._known
+        self._known = set(self.scene.paintable)
+        if self._layer is not None and self._set_back() and before in known:
             self.session.note.emit(REMOVED.format(name=self._name))
 
     @property
