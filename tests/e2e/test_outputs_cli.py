@@ -186,6 +186,12 @@ def test_only_some_scans_may_be_labelled(scans, tmp_path):
     assert "Labels of 1 scan" in done.stderr
 
 
+def test_a_run_and_scans_that_are_swapped_are_noticed(trained, scans, tmp_path):
+    out = "--out", tmp_path / "p"
+    assert refused(run("predict", scans / "images", trained, *out), "run first")
+    assert refused(run("predict", trained.parent, scans / "images", *out), str(trained))
+
+
 def test_swapped_folders_of_other_numbers_of_files_are_noticed(scans, tmp_path):
     few = sorted((scans / "labels").iterdir())[0]
     (tmp_path / "few").mkdir()

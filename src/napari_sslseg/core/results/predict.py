@@ -46,6 +46,7 @@ from napari_sslseg.core.results.prediction.write_prediction import write_predict
 from napari_sslseg.core.runs.check_network import check_run_network
 from napari_sslseg.core.runs.lineage import FLATTERED, DataUse, find_data_use, use_of
 from napari_sslseg.core.runs.provenance import file_hash
+from napari_sslseg.core.runs.record import is_run
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.runs.weights.checkpoints import check_weights, restore
 from napari_sslseg.core.samples.normalize import Normalizer
@@ -436,6 +437,12 @@ def iter_predict(
         raise ConfigError("Either resume a prediction, or overwrite its files; leave one out.")
     check_folder_name(Path(out))
     # First, since it may be the folder of the scans if both are swapped.
+    scans = [scans] if isinstance(scans, str | Path) else list(scans)
+    swapped = [path for path in scans if isinstance(path, str | Path) and is_run(Path(path))]
+    if swapped and isinstance(run, str | Path) and not is_run(Path(run)):
+        raise ConfigError(
+            f"{swapped[0]} is a run and {run} is not; give the run first, then the scans."
+        )
     run = Run.open(run, "finetune")
     series = [item for item in list_series(scans) if item.is_scan]
     if not series:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.common.safe_json import StoredPath, read_json
-from napari_sslseg.core.common.text import LONGEST, printable
+from napari_sslseg.core.common.text import LONGEST, join_names, printable
 
 RECORD = "run.json"
 METRICS = "metrics.csv"
@@ -65,6 +65,11 @@ class RunRecord(BaseModel):
     resumed: list[str] | None = Field(default=None, max_length=100_000)
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder has the record of a run."""
+    return (folder / RECORD).is_file()
+
+
 def read_record(folder: Path) -> dict[str, Any]:
     """Read the record of a run folder.
 
@@ -79,9 +84,9 @@ def read_record(folder: Path) -> dict[str, Any]:
     if folder.is_file():
         raise CheckpointError(f"{folder} is a file; choose the folder of the run.")
     if not path.is_file():
-        raise CheckpointError(
-            f"{folder} is not a run folder (it has no {RECORD}); choose the folder given as --out."
-        )
+        inside = sorted(str(found.parent) for found in folder.glob(f"*/{RECORD}"))
+        runs = f"; choose a run in it: {join_names(inside)}" if inside else "; choose that of a run"
+        raise CheckpointError(f"{folder} is not a run folder (it has no {RECORD}){runs}.")
     try:
         record = read_json(path, MOST_RECORD)
     except OSError as error:

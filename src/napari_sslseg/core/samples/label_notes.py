@@ -155,6 +155,15 @@ def _doubt_slices(pairs: Sequence[Pair], plane: Plane) -> Iterator[Message]:
 def _doubt_classes(pairs: Sequence[Pair], spoken: Sequence[str]) -> Iterator[Message]:
     """Say which classes occur in some of the scans only."""
     found = []
+    empty = [scan.name for _, scan in pairs if not any(scan.counts[1 : len(spoken) + 1])]
+    if empty:
+        yield Message(
+            f"No class is labelled in {len(empty)} of {len(pairs)} label files "
+            f"({join_names(empty)}), so the network learns that nothing is there. If that is "
+            "wrong, leave these files out, or use their scans with --unlabelled (in Python "
+            "unlabelled=)."
+        )
+    pairs = [pair for pair in pairs if pair[1].name not in empty]
     for index, name in enumerate(spoken, start=1):
         lacking = [scan.name for _, scan in pairs if not scan.counts[index]]
         if lacking and len(lacking) < len(pairs):
