@@ -79,7 +79,7 @@ def test_swapped_arguments_are_named(trained, tmp_path):
     scan = write_scan(tmp_path / "images/s.nii.gz", 0)
     found = run("predict", scan.parent, trained, "--out", tmp_path / "out")
     assert found.returncode == 2
-    assert "images is not a run folder" in found.stderr
+    assert "give the run first" in found.stderr
 
 
 def test_a_run_is_printed_on_one_line(trained):
