@@ -1,5 +1,6 @@
 """The project folder: scans, labels, done slices, classes, runs and recent projects."""
 
+import dataclasses
 import gzip
 import json
 import os
@@ -30,7 +31,7 @@ from napari_sslseg.core.project.project import Project
 from napari_sslseg.core.project.recent import recent_projects, remember_project
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labels import load_labels, save_labels
-from napari_sslseg.core.scans.volume import Volume, load_volume
+from napari_sslseg.core.scans.volume import Volume, load_volume, reason_of_modality
 
 AFFINE = np.diag([-2.0, -2.0, 3.0, 1.0])
 
@@ -52,6 +53,15 @@ def project(tmp_path):
         assert found.added == ("a_ED", "a_ES", "b")
         assert not found.problems
         yield project
+
+
+def test_a_guessed_modality_is_not_said_to_be_in_a_header(project):
+    series = project.series("b")
+    assert series.modality == "MR"
+    assert "header" not in reason_of_modality(series)
+    assert "does not name it" in reason_of_modality(series)
+    dicom = dataclasses.replace(series, files=(Path("b/0001.dcm"),))
+    assert reason_of_modality(dicom) == "by the header of b"
 
 
 def drawn(project, name, value=1):

@@ -22,7 +22,7 @@ from napari_sslseg.core.project.sources import (
     stored_paths,
 )
 from napari_sslseg.core.scans.find import as_series, list_series
-from napari_sslseg.core.scans.formats.registry import DICOM, format_of
+from napari_sslseg.core.scans.formats.registry import has_dicom_name
 from napari_sslseg.core.scans.matching.label_names import has_label_name
 from napari_sslseg.core.scans.matching.subjects import (
     SubjectGuess,
@@ -289,4 +289,4 @@ def _same_partition(subjects: Sequence[str], guess: SubjectGuess) -> bool:
 
 def _is_named_by_file(entry: ScanEntry) -> bool:
     """Whether the patient was guessed from the name of the file, not read from a DICOM header."""
-    return not entry.files and format_of(entry.absolute) not in (None, DICOM)
+    return not entry.files and not has_dicom_name(entry.absolute)

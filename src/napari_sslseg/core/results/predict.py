@@ -68,7 +68,7 @@ from napari_sslseg.core.scans.matching.sequences import choose_sequence, has_sev
 from napari_sslseg.core.scans.names import check_folder_name
 from napari_sslseg.core.scans.replacement import refuse_to_replace_scan
 from napari_sslseg.core.scans.series import Series, Source
-from napari_sslseg.core.scans.volume import Modality, Volume, reason_of_guess
+from napari_sslseg.core.scans.volume import Modality, Volume, reason_of_modality
 from napari_sslseg.core.segmentation.loss import (
     class_probabilities,
     normalized_entropy,
@@ -592,12 +592,7 @@ def _spoken(classes: Iterable[int], names: Mapping[int, str]) -> str:
 
 def _modality_message(item: Series, volume: Volume, given: Modality | None) -> str:
     """Say as what the first scan is read, and why."""
-    if given is not None:
-        reason = "as given"
-    elif item.modality is not None:
-        reason = f"by the header of {item.name}"
-    else:
-        reason = reason_of_guess(item.name)
+    reason = "as given" if given is not None else reason_of_modality(item)
     return f"Modality: {volume.modality}, {reason}."
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_sslseg.core.common.errors import GeometryError, ScanWarning, VolumeError
 from napari_sslseg.core.scans.find import as_series, find_scans
+from napari_sslseg.core.scans.formats.registry import has_dicom_name
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.series import Series, Source
 
@@ -115,12 +116,17 @@ def _share_below_air(sample: np.ndarray) -> float:
     return float((below.size - counts.max()) / sample.size)
 
 
-def reason_of_guess(name: str) -> str:
-    """Say from which scan a modality was guessed, and how to correct it."""
-    return (
-        f"guessed from the values of {name}; if that is wrong, give --modality (in Python "
-        "modality=)"
-    )
+def reason_of_modality(series: Series) -> str:
+    """Say why the modality of a scan is taken, and how to correct a guess."""
+    if series.modality is None:
+        return (
+            f"guessed from the values of {series.name}; if that is wrong, give --modality (in "
+            "Python modality=)"
+        )
+    if has_dicom_name(series.files[0] if series.files else series.path):
+        return f"by the header of {series.name}"
+    # A project keeps the modality that was guessed, or that the user chose.
+    return f"as the project has it; the file of {series.name} does not name it"
 
 
 def guess_modality_of(series: Series) -> Modality | None:

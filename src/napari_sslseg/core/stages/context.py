@@ -32,7 +32,7 @@ from napari_sslseg.core.scans.find import as_series
 from napari_sslseg.core.scans.labelled import Scan
 from napari_sslseg.core.scans.reader import ScanReader
 from napari_sslseg.core.scans.series import Series, Source
-from napari_sslseg.core.scans.volume import Modality, Volume, reason_of_guess
+from napari_sslseg.core.scans.volume import Modality, Volume, reason_of_modality
 from napari_sslseg.core.settings.preprocessing import AnyPreprocessing
 from napari_sslseg.core.stages.init_from import Settings, is_scratch, resolve_settings
 from napari_sslseg.core.stages.multi_stage import StagePosition
@@ -283,13 +283,13 @@ class RunContext:
         elif start is not None:
             reason = f"as in {start.folder}"
         elif isinstance(series, Series) and series.modality is not None:
-            reason = f"by the header of {series.name}"
+            reason = reason_of_modality(series)
         elif self.reader.volume(scan).modality != found:
             reason = "by the settings"
         elif isinstance(series, Volume):
             reason = f"as {series.name}"
         else:
-            reason = reason_of_guess(series.name)
+            reason = reason_of_modality(series)
         yield Message(f"Modality: {found}, {reason}.")
 
     def samples(

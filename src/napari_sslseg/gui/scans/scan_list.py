@@ -20,8 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_sslseg.core.common.text import join_names
 from napari_sslseg.core.project.scans import describe_project_patients
-from napari_sslseg.core.scans.formats.registry import dialog_filter, format_of
-from napari_sslseg.core.scans.labels import DICOM_SUFFIX
+from napari_sslseg.core.scans.formats.registry import dialog_filter, has_dicom_name
 from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.gui.scans.class_dialog import ClassDialog, class_map_of, needs_answer
 from napari_sslseg.gui.scans.labelled_dialog import LabelledDialog
@@ -373,8 +372,7 @@ class ScanList(QWidget):
 
 def _names_modality(entry: "ScanEntry") -> bool:
     """Whether the file of a scan names its modality, which only DICOM does."""
-    known = format_of(entry.absolute)
-    return bool(entry.files) or known is None or DICOM_SUFFIX in known.suffixes
+    return bool(entry.files) or has_dicom_name(entry.absolute)
 
 
 def _these(names: "Sequence[str]") -> str:

@@ -188,6 +188,11 @@ def format_of(path: Path | str) -> FileFormat | None:
     return next((f for f in _formats if name.endswith(_all_suffixes(f))), None)
 
 
+def has_dicom_name(path: Path | str) -> bool:
+    """Whether a scan of this name is DICOM: only then a header names the modality and patient."""
+    return format_of(path) in (None, DICOM)
+
+
 def label_format_of(path: Path | str) -> FileFormat | None:
     """Format in which a label file of this name is written; None if no format writes it."""
     name = Path(path).name.lower()
