@@ -213,6 +213,17 @@ def test_the_kind_of_a_run_comes_from_its_record(session):
         (runs / name).rename(runs / RUN)
 
 
+def test_the_verdict_names_done_scans_that_can_still_be_predicted(session):
+    finetune(session.project, ("p0", "p1"))
+    session.project.unmark("p3", session.project.done("p3"))
+    session.predictions.make([RUN], ["p0"])
+    wait(session)
+    assert "predict p2, not used for training" in score_sheet(session.predictions, RUN).verdict
+    session.predictions.make([RUN], ["p2"])
+    wait(session)
+    assert "Mean Dice on patients" in score_sheet(session.predictions, RUN).verdict
+
+
 def test_a_record_is_read_once_for_the_score_sheet(session, monkeypatch):
     from napari_sslseg.gui.inspect import score_rows
 

@@ -144,9 +144,11 @@ def score_sheet(predictions: "Predictions", first: str, second: str = "") -> Sco
     names = project.class_names
     rows = [row for item in mine for row in _rows(item, others.get(item.scan), names)]
     rows += _unscored(predictions, project, first)
-    words = verdict(names, mine) + _removed_words(predictions, project, first)
+    words = verdict(names, mine, _to_predict(predictions, project, first, mine))
+    words += _removed_words(predictions, project, first)
     if second:
-        theirs = verdict(names, list(others.values()))
+        scored = list(others.values())
+        theirs = verdict(names, scored, _to_predict(predictions, project, second, scored))
         theirs += _removed_words(predictions, project, second)
         words = f"A: {words}\nB: {theirs}"
     return ScoreSheet(rows, words)
@@ -239,7 +241,25 @@ def _unscored(predictions: "Predictions", project: "Project", run: str) -> list[
     return rows
 
 
-def verdict(names: Mapping[int, str], scored: Sequence[Scored]) -> str:
+def _to_predict(
+    predictions: "Predictions", project: "Project", run: str, scored: Sequence[Scored]
+) -> list[str]:
+    """Scans that would give an unbiased score: done slices, no training label, not predicted."""
+    if not scored or any(item.use in UNBIASED for item in scored):
+        return []
+    uses = uses_of(project, run)
+    return [
+        entry.name
+        for entry in project.record.scans
+        if entry.done_count
+        and uses[entry.name] in UNBIASED
+        and predictions.scores(run, entry.name) is None
+    ]
+
+
+def verdict(
+    names: Mapping[int, str], scored: Sequence[Scored], to_predict: Sequence[str] = ()
+) -> str:
     """Summarise the scores of a run over scans that it was not trained on, in a few sentences.
 
     Parameters
@@ -248,10 +268,17 @@ def verdict(names: Mapping[int, str], scored: Sequence[Scored]) -> str:
         Names of the classes.
     scored : sequence of Scored
         All scores of the run.
+    to_predict : sequence of str
+        Scans that would give an unbiased score if they were predicted.
     """
     if not scored:
         return "No scan with done slices is predicted yet, so there is no score."
     unbiased = [item for item in scored if item.use in UNBIASED]
+    if not unbiased and to_predict:
+        return (
+            "All scored patients were used for training, so these scores are too high; predict "
+            f"{join_names(to_predict, 3)}, not used for training, for a fair score."
+        )
     if not unbiased:
         return (
             "All scored patients were used for training, so these scores are too high; mark "

@@ -32,8 +32,8 @@ USE_WORDS: "dict[Use, str]" = {
 
 USE_HINTS: "dict[Use, str]" = {
     "unseen": "Neither the training nor a pretraining before it used this patient.",
-    "without labels": "No label of this patient was used for training, but a pretraining used "
-    "their scans; the score of a new patient may be slightly lower.",
+    "without labels": "No label of this patient was used, but a scan was used without labels, in "
+    "the training or in a pretraining before it; the score of a new patient may be slightly lower.",
     "validation": "Used for validation only: it decided which weights were best.",
     "same patient": "Another scan of this patient was used for training, so the score is too high.",
     "training": "This scan was used for training, so the score is too high.",
