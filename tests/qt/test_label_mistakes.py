@@ -233,8 +233,11 @@ def test_an_empty_slice_is_confirmed_once_and_announced_later(ready):
 
 def test_in_a_rolled_view_slices_are_not_marked_and_the_plane_comes_back(ready):
     ready.scene.go_to(7)
+    width = ready.find("slice-state").minimumSizeHint().width()
     ready.viewer.dims.roll()
     assert not ready.find("slice-done").isEnabled()
+    # The long sentence does not make the panel wider, which would cut it at the right.
+    assert ready.find("slice-state").minimumSizeHint().width() < width + 40
     ready.press(Qt.Key.Key_D)
     assert ready.project.done("ann") == ()
     assert "plane" in ready.notes[-1]

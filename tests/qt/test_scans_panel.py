@@ -691,6 +691,18 @@ class TestClosing:
         assert ends == ["saved"]
         assert is_free(folder)
 
+    @pytest.mark.parametrize("button", ["ask_new", "ask_open"])
+    def test_no_place_is_asked_for_during_a_training(self, full, dock, monkeypatch, button):
+        def refuse(*_, **__):
+            pytest.fail("a place was asked for in vain")
+
+        monkeypatch.setattr(QFileDialog, "getSaveFileName", refuse)
+        monkeypatch.setattr(QFileDialog, "getExistingDirectory", refuse)
+        job = dock.session.run("finetune", "Fine-tuning", training([]))
+        getattr(full.bar, button)()
+        assert "training is running" in dock.problem.shown.sentence
+        job.stop()
+
     def test_closing_during_a_training_asks_and_saves_it_first(self, full, dock, viewer, qtbot):
         folder, ends = dock.session.project.folder, []
         window = viewer.window._qt_window

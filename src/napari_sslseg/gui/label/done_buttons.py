@@ -36,6 +36,8 @@ class LabelSlices(QWidget):
         self.here = QLabel()
         self.here.setObjectName("slice-state")
         self.here.setTextFormat(Qt.TextFormat.PlainText)
+        # A long sentence would make the panel wider than its dock, which cuts it at the right.
+        self.here.setWordWrap(True)
         layout.addWidget(self.here)
         self.strip = SliceStrip()
         self.strip.chosen.connect(scene.go_to)

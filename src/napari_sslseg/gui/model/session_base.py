@@ -109,15 +109,19 @@ class SessionBase(SessionJobs):
             return True
         return self._enter(lambda: Project.open(folder))
 
-    def _enter(self, make: "Callable[[], Project]") -> bool:
-        from napari_sslseg.core.project.recent import remember_project
-
+    def may_change_project(self) -> bool:
+        """Whether another project may be opened; if not, emits a problem that says why."""
         if self.training is not None:
             self.problem.emit(
                 Problem("A training is running; stop it before you open another project.")
             )
             return False
-        if self.is_writing():
+        return not self.is_writing()
+
+    def _enter(self, make: "Callable[[], Project]") -> bool:
+        from napari_sslseg.core.project.recent import remember_project
+
+        if not self.may_change_project():
             return False
         try:
             project = make()

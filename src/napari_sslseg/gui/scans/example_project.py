@@ -28,7 +28,7 @@ def examples_folder() -> Path:
 
 def make_example(session: "Session") -> "Job | None":
     """Write patients, and open a project of them with structures, in the background."""
-    if session.is_writing():
+    if not session.may_change_project():
         return None
     folder = free_path(examples_folder() / NAME)
 

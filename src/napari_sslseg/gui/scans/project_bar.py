@@ -97,6 +97,8 @@ class ProjectBar(QWidget):
 
     def ask_new(self) -> None:
         """Ask for the place and name of a folder, and create a project there."""
+        if not self.session.may_change_project():
+            return
         name, _ = QFileDialog.getSaveFileName(
             self, "Place and name of the new project", OWN_FOLDER, options=ONLY_FOLDERS
         )
@@ -105,6 +107,8 @@ class ProjectBar(QWidget):
 
     def make(self, path: Path) -> None:
         """Create a project in a folder; asks first if the folder contains other files."""
+        if not self.session.may_change_project():
+            return
         if not (path / "project.json").exists() and _is_not_empty(path):
             own = free_path(path / OWN_FOLDER)
             answer = ask_choice(
@@ -121,6 +125,8 @@ class ProjectBar(QWidget):
 
     def ask_beside(self, paths: Sequence[Path]) -> bool:
         """Ask whether to create a project beside files without one; whether there is one now."""
+        if not self.session.may_change_project():
+            return False
         first = paths[0]
         own = free_path(first.parent / OWN_FOLDER)
         scans = f"the scans in {first.name}" if first.is_dir() else plural(len(paths), "file")
@@ -140,6 +146,8 @@ class ProjectBar(QWidget):
 
     def ask_open(self) -> None:
         """Ask for the folder of a project, and open it."""
+        if not self.session.may_change_project():
+            return
         folder = QFileDialog.getExistingDirectory(self, "Folder of the project")
         if folder:
             self.session.open(folder)
