@@ -64,6 +64,34 @@ def test_a_guessed_modality_is_not_said_to_be_in_a_header(project):
     assert reason_of_modality(dicom) == "by the header of b"
 
 
+def test_names_of_label_files_raise_no_doubt_about_patients(tmp_path):
+    for number in (1, 2):
+        name = f"abdomen_0{number}.nii.gz"
+        write_scan(tmp_path / "abdomen" / name, number)
+        block = np.zeros((12, 10, 6), np.uint8)
+        block[3:7, 3:7, 2:4] = number
+        target = tmp_path / "abdomen" / "truth" / name
+        target.parent.mkdir(exist_ok=True)
+        nib.save(nib.Nifti1Image(block, AFFINE), target)
+    said = []
+    with Project.create(tmp_path / "project") as project:
+        scans = [tmp_path / "abdomen" / f"abdomen_0{number}.nii.gz" for number in (1, 2)]
+        project.add_scans(scans)
+        events = project.iter_add_scans([tmp_path / "abdomen" / "truth"])
+        said = [event.text for event in events if isinstance(event, Message)]
+        assert project.names == ("abdomen_01", "abdomen_02")
+    assert not [text for text in said if "Several folders" in text]
+    # Two scans of the same name do raise it.
+    for folder in ("x", "y"):
+        write_scan(tmp_path / "more" / folder / "knee.nii.gz", ord(folder))
+        write_scan(tmp_path / "more" / folder / f"hip {folder}.nii.gz", 2 * ord(folder))
+        write_scan(tmp_path / "more" / folder / f"foot {folder}.nii.gz", 3 * ord(folder))
+    with Project.create(tmp_path / "other") as project:
+        events = project.iter_add_scans([tmp_path / "more"])
+        said = [event.text for event in events if isinstance(event, Message)]
+    assert any("Several folders contain knee.nii.gz" in text for text in said)
+
+
 def drawn(project, name, value=1):
     """Return labels with a block of one class on display slices 2 and 3."""
     labels = project.labels(name).data

@@ -18,7 +18,12 @@ from napari_sslseg.core.project.record import (
     make_part,
     with_changes,
 )
-from napari_sslseg.core.project.scans import ProjectScans, check_role, guess_in_project
+from napari_sslseg.core.project.scans import (
+    ProjectScans,
+    check_role,
+    doubts_of_names,
+    guess_in_project,
+)
 from napari_sslseg.core.project.sources import (
     content_hash,
     describe_error,
@@ -122,7 +127,7 @@ class ScanAdder:
         possible_labels: list[Series] = []
         for number, item in enumerate(series):
             if stop is not None and stop.is_set:
-                yield Done(result.frozen(), stopped=True)
+                yield from self._end(result, stopped=True)
                 return
             yield Progress("scans read", number, len(series))
             try:
@@ -138,7 +143,7 @@ class ScanAdder:
         owners = LabelOwners(self._folder, self._scans)
         for item in possible_labels:
             if stop is not None and stop.is_set:
-                yield Done(result.frozen(), stopped=True)
+                yield from self._end(result, stopped=True)
                 return
             try:
                 if owners.are_labels(item):
@@ -151,7 +156,12 @@ class ScanAdder:
                 result.added.append(name)
                 yield from map(Message, notes)
         yield Progress("scans read", len(series), len(series))
-        yield Done(result.frozen())
+        yield from self._end(result)
+
+    def _end(self, result: "_Result", *, stopped: bool = False) -> Iterator[Event]:
+        """Report doubtful patients once it is known which files are scans, and the result."""
+        yield from map(Message, doubts_of_names(self._folder.record.scans, result.added))
+        yield Done(result.frozen(), stopped=stopped)
 
     def _add(
         self,

@@ -2,7 +2,7 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import get_args
@@ -23,7 +23,6 @@ from napari_sslseg.core.project.sources import (
 )
 from napari_sslseg.core.scans.find import as_series, list_series
 from napari_sslseg.core.scans.formats.registry import has_dicom_name
-from napari_sslseg.core.scans.matching.label_names import has_label_name
 from napari_sslseg.core.scans.matching.subjects import (
     SubjectGuess,
     describe_subjects,
@@ -235,7 +234,8 @@ def guess_in_project(
     Returns
     -------
     list of Series, list of str
-        The scans with their subjects, and sentences about doubtful ones.
+        The scans with their subjects, and sentences about doubtful ones; see also
+        :func:`doubts_of_names`.
     """
     known = [entry for entry in entries if _is_named_by_file(entry)]
     new = [n for n, item in enumerate(series) if item.subject == item.subject_guess]
@@ -245,10 +245,7 @@ def guess_in_project(
     for entry, subject in zip(known, guess.subjects, strict=False):
         chosen[subject].append(entry)
     found = list(series)
-    # Files of labels may be among them, whose patients are those of their scans.
-    scans = [series[n].path for n in new if not has_label_name(series[n].path)]
-    doubtful = guess_subjects([*(PurePath(entry.absolute) for entry in known), *scans])
-    notes = list(doubtful.doubts) if scans else []
+    notes: list[str] = []
     unclear = [item.subject_note for item in series if item.subject_note]
     notes += [
         f"{unclear.count(note)} of {len(series)} series: {note}." for note in dict.fromkeys(unclear)
@@ -266,6 +263,23 @@ def guess_in_project(
             )
         found[number] = replace(item, subject=subject, subject_guess=subject)
     return found, list(dict.fromkeys(notes))
+
+
+def doubts_of_names(entries: Sequence[ScanEntry], added: Collection[str]) -> tuple[str, ...]:
+    """Say what else the names of scans could mean, if patients of new scans are guessed from them.
+
+    Parameters
+    ----------
+    entries : sequence of ScanEntry
+        Scans in the project. Label files that were listed with them are no part of it, so that
+        their names, which are often those of the scans, raise no doubt.
+    added : collection of str
+        Names of the new scans.
+    """
+    named = [entry for entry in entries if _is_named_by_file(entry)]
+    if not any(entry.name in added for entry in named):
+        return ()
+    return guess_subjects(PurePath(entry.absolute) for entry in named).doubts
 
 
 def describe_project_patients(entries: Sequence[ScanEntry]) -> str:
