@@ -19,6 +19,7 @@ from napari_sslseg.core.common.errors import CheckpointError
 from napari_sslseg.core.demo.phantom.patient import write_dataset
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.scans.volume import load_volume
+from patience import LIMIT
 
 
 def leftovers(folder):
@@ -461,7 +462,7 @@ def test_ctrl_c_keeps_the_last_checkpoint(data, tmp_path):
         time.sleep(0.1)
     time.sleep(2)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=LIMIT)
     assert process.returncode == 130, stderr
     assert "Traceback" not in stderr
     assert stderr.splitlines()[-1].startswith("napari-sslseg: ")
@@ -490,7 +491,7 @@ def test_ctrl_c_in_the_last_fine_tuning_of_the_demo_writes_no_report(data, tmp_p
         time.sleep(0.1)
     time.sleep(1)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=LIMIT)
     assert process.returncode == 130, stderr
     assert "Traceback" not in stderr
     assert not (out / "report.json").exists()

@@ -12,6 +12,7 @@ import pytest
 from command_line import COMMAND, refused, run, run_process
 from napari_sslseg.core.demo.phantom.patient import write_dataset
 from napari_sslseg.core.scans.formats.nifti import write_nifti
+from patience import LIMIT
 from training_process import events, scan
 
 ONE = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
@@ -30,7 +31,7 @@ def cut(out, how, *arguments):
     while not (out / "states").exists() and time.monotonic() < soon:
         time.sleep(0.02)
     process.send_signal(how)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=LIMIT)
     return process.returncode, stderr
 
 

@@ -295,6 +295,27 @@ def test_a_click_accepts_one_region_and_is_undone_as_one_step(opened, viewer, qt
     scene.labels.undo()
     assert not scene.labels.data[index].any()
 
+    def choose_a_tool():
+        scene.labels.mode = "erase"
+
+    def leave_the_step():
+        panel.hide()
+        panel.show()
+
+    # It waits no longer after Escape, with another tool, in another step, on another scan.
+    for leave in (
+        lambda: qtbot.keyClick(canvas, Qt.Key.Key_Escape),
+        lambda: qtbot.keyClick(panel.correct.region, Qt.Key.Key_Escape),
+        choose_a_tool,
+        leave_the_step,
+    ):
+        press(qtbot, panel.correct.region)
+        assert panel.correct.region.isChecked()
+        leave()
+        assert not panel.correct.region.isChecked()
+        qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=at)
+        assert not scene.labels.data[index].any()
+
 
 def test_a_click_on_a_score_shows_the_scan_and_two_runs_are_compared(
     opened, viewer, qtbot, trained
@@ -340,6 +361,18 @@ def test_a_click_on_a_score_shows_the_scan_and_two_runs_are_compared(
     panel.show_box.group.button(2).click()
     (map_,) = host.scene.of_role("errors")
     np.testing.assert_array_equal(map_.data[worst] > 0, first[worst] != second[worst])
+    # Nothing is accepted from a difference, neither by a button nor by a key.
+    assert not panel.correct.accept.isEnabled()
+    assert not panel.correct.region.isEnabled()
+    drawn = host.scene.labels.data.copy()
+    panel.correct.accept_slice()
+    panel.correct.accept_pointed()
+    np.testing.assert_array_equal(host.scene.labels.data, drawn)
+    assert "Run A" in panel.message.text()
+    panel.show_box.group.button(1).click()
+    assert panel.correct.accept.isEnabled()
+    panel.show_box.group.button(2).click()
+    (map_,) = host.scene.of_role("errors")
     # Maps would cover what is labelled in another step.
     panel.hide()
     assert not map_.visible
@@ -583,3 +616,18 @@ def test_scores_follow_the_labels_on_done_slices(opened, viewer, qtbot, trained)
     scene.autosaver.mark(DONE)
     qtbot.waitUntil(lambda: dice() == before)
     np.testing.assert_array_equal(scene.labels.data, labels)
+
+
+def test_a_comparison_says_which_run_has_not_predicted_the_scan(opened, qtbot):
+    host, panel = opened, opened.panel
+    choose(host, "finetune-001")
+    predict(host, qtbot)
+    panel.other.setCurrentIndex(panel.other.findData("finetune-002"))
+    for number in (1, 2):
+        panel.show_box.group.button(number).click()
+        assert panel.show_box.difference.isVisible()
+        assert "finetune-002 has not predicted" in panel.show_box.difference.text()
+        assert not panel.correct.accept.isEnabled()
+    panel.show_box.group.button(0).click()
+    assert not panel.show_box.difference.isVisible()
+    assert panel.correct.accept.isEnabled()

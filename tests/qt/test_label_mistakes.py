@@ -50,6 +50,20 @@ def test_strokes_on_a_new_layer_of_napari_are_taken_over(ready):
     assert not ready.layer.data.any()
 
 
+def test_strokes_on_a_new_layer_are_offered_on_a_done_slice_too(ready):
+    answer(ready.qtbot, "Mark as empty")
+    ready.press(Qt.Key.Key_D)
+    ready.until(lambda: bool(ready.project.done("ann")))
+    done = ready.project.done("ann")
+    layer = new_layer(ready)
+    answer(ready.qtbot, "Take them over")
+    ready.press(Qt.Key.Key_D)
+    assert layer not in ready.viewer.layers
+    assert ready.layer.data[done[0]].any()
+    ready.until_saved()
+    assert ready.project.done("ann") == done
+
+
 def test_strokes_of_one_scan_do_not_become_labels_of_another(ready):
     layer = new_layer(ready)
     warning, button = ready.find("foreign-strokes"), ready.find("take-strokes")

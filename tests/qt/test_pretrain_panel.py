@@ -19,10 +19,11 @@ from napari_sslseg.gui.pretrain.tiles import Tile
 from napari_sslseg.gui.viewer.scene import Scene
 from napari_sslseg.gui.widgets.curve_plot import REDRAW_SECONDS, CurvePlot
 from napari_sslseg.gui.widgets.forms import SettingsForm
+from patience import LIMIT
 from small_scans import write_small_scans
 
 LEFT = Qt.MouseButton.LeftButton
-SECONDS = 60_000
+MILLISECONDS = round(1000 * LIMIT)
 
 
 # Forms
@@ -130,7 +131,7 @@ def test_a_curve_is_redrawn_at_most_once_a_second(qtbot):
     plot.show()
     plot.add("Loss", 0, 10)
     plot.request_redraw()
-    qtbot.waitUntil(lambda: plot.drawn == 1, timeout=SECONDS)
+    qtbot.waitUntil(lambda: plot.drawn == 1, timeout=MILLISECONDS)
     begun, drawn = time.monotonic(), plot.drawn
     for step in range(1, 100):
         plot.add("Loss", step, 10 / step)
@@ -179,7 +180,7 @@ def panel(viewer, session, qtbot, tmp_path):
     timer.start(20)
     assert session.open(tmp_path / "project")
     session.select("patient_0")
-    qtbot.waitUntil(lambda: bool(panel.strip.shown), timeout=SECONDS)
+    qtbot.waitUntil(lambda: bool(panel.strip.shown), timeout=MILLISECONDS)
     return panel
 
 
@@ -188,7 +189,7 @@ def pump_until_idle(session, qtbot):
         session.pump()
         return not session.jobs
 
-    qtbot.waitUntil(idle, timeout=SECONDS)
+    qtbot.waitUntil(idle, timeout=MILLISECONDS)
 
 
 def names(panel):
@@ -198,7 +199,7 @@ def names(panel):
 def test_pictures_follow_the_chosen_task_and_the_slice(panel, session, qtbot):
     assert names(panel) == ["original", "corrupted", "mask"]
     assert "3 scans of 3 patients, 36 axial slices" in panel.estimate.text()
-    qtbot.waitUntil(lambda: "Runs on" in panel.estimate.text(), timeout=SECONDS)
+    qtbot.waitUntil(lambda: "Runs on" in panel.estimate.text(), timeout=MILLISECONDS)
     assert "known after the first steps" in panel.estimate.text()
     first = panel.strip.shown[0].pixels
     panel.scene.go_to(2)
@@ -208,9 +209,11 @@ def test_pictures_follow_the_chosen_task_and_the_slice(panel, session, qtbot):
     qtbot.waitUntil(lambda: not np.array_equal(panel.strip.shown[2].pixels, masks))
     panel.form.choose("global-contrast")
     assert not panel.form.patch.isVisible()
-    qtbot.waitUntil(lambda: names(panel) == ["original", "partner", "corrupted"], timeout=SECONDS)
+    qtbot.waitUntil(
+        lambda: names(panel) == ["original", "partner", "corrupted"], timeout=MILLISECONDS
+    )
     panel.form.choose("polycl-s")
-    qtbot.waitUntil(lambda: "once the training runs" in panel.note.text(), timeout=SECONDS)
+    qtbot.waitUntil(lambda: "once the training runs" in panel.note.text(), timeout=MILLISECONDS)
     assert panel.box.start.isEnabled()
     assert not session.problems
 
@@ -226,7 +229,7 @@ def test_an_invalid_setting_is_reported_and_disables_start(panel, qtbot):
     qtbot.waitUntil(panel.box.start.isEnabled)
     # The preview reports patches that are too large for the slices.
     panel.form.patch.setCurrentIndex(panel.form.patch.findData(64))
-    qtbot.waitUntil(lambda: not panel.box.start.isEnabled(), timeout=SECONDS)
+    qtbot.waitUntil(lambda: not panel.box.start.isEnabled(), timeout=MILLISECONDS)
     assert panel.note.text().startswith("⚠ ")
     panel.form.patch.setCurrentIndex(0)
     qtbot.waitUntil(panel.box.start.isEnabled)
@@ -257,40 +260,40 @@ def test_a_training_is_started_paused_stopped_and_resumed(panel, session, qtbot)
     assert not form.isVisible()
     assert box.stop.isVisible()
     assert not box.start.isVisible()
-    qtbot.waitUntil(lambda: box.eta.step > 1, timeout=SECONDS)
+    qtbot.waitUntil(lambda: box.eta.step > 1, timeout=MILLISECONDS)
     assert len(progress._all_instances) == 1
     qtbot.mouseClick(box.pause, LEFT)
-    qtbot.waitUntil(lambda: box.job.status == "paused", timeout=SECONDS)
+    qtbot.waitUntil(lambda: box.job.status == "paused", timeout=MILLISECONDS)
     assert box.state.text().startswith("Paused at step")
     assert box.pause.text().replace("&", "") == "Resume"
     held = box.eta.step
     QTest.qWait(200)
     assert box.eta.step == held
     qtbot.mouseClick(box.pause, LEFT)
-    qtbot.waitUntil(lambda: box.eta.step > held, timeout=SECONDS)
-    qtbot.waitUntil(lambda: "restored" in names(panel), timeout=SECONDS)
+    qtbot.waitUntil(lambda: box.eta.step > held, timeout=MILLISECONDS)
+    qtbot.waitUntil(lambda: "restored" in names(panel), timeout=MILLISECONDS)
     assert {"restored", "error"} <= set(names(panel))
     qtbot.mouseClick(box.stop, LEFT)
     if box.job is not None:
         assert box.state.text().startswith("Stopping")
         assert not box.stop.isEnabled()
-    qtbot.waitUntil(lambda: box.job is None, timeout=SECONDS)
+    qtbot.waitUntil(lambda: box.job is None, timeout=MILLISECONDS)
     assert form.isVisible()
     assert not progress._all_instances
-    qtbot.waitUntil(lambda: not session.jobs, timeout=SECONDS)
+    qtbot.waitUntil(lambda: not session.jobs, timeout=MILLISECONDS)
     (line,) = panel.runs.lines
     if line.resumable:  # On a fast machine the training may have finished.
         assert "was stopped at step" in box.state.text()
         assert panel.runs.button.text().replace("&", "") == "Resume pretrain-001"
         qtbot.mouseClick(panel.runs.button, LEFT)
-        qtbot.waitUntil(lambda: box.job is None, timeout=SECONDS)
+        qtbot.waitUntil(lambda: box.job is None, timeout=MILLISECONDS)
     assert "pretrain-001 is finished" in box.state.text()
-    qtbot.waitUntil(lambda: not session.jobs, timeout=SECONDS)
+    qtbot.waitUntil(lambda: not session.jobs, timeout=MILLISECONDS)
     (line,) = panel.runs.lines
     assert line.text.startswith("pretrain-001, finished, 60 steps, loss ")
     assert not panel.runs.button.isVisible()
     # The restoration of the current slice is shown.
-    qtbot.waitUntil(lambda: "pretrain-001" in panel.heading.text(), timeout=SECONDS)
+    qtbot.waitUntil(lambda: "pretrain-001" in panel.heading.text(), timeout=MILLISECONDS)
     assert "restored" in names(panel)
     assert len(box.plot.curves["Loss"]) > 0
     assert "Device:" in box.log.toPlainText()

@@ -12,9 +12,9 @@ from napari_sslseg.core.scans.labels import save_labels
 from napari_sslseg.gui.autosave import autosaver, rescue as label_rescue
 from napari_sslseg.gui.label.class_edits import remove_class
 from napari_sslseg.gui.scans.scan_actions import ScanActions
+from patience import LIMIT
 
 ANN, BOB = NAMES
-SECONDS = 10.0
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def screen(folder, tmp_path):
 
 
 def settle(screen):
-    screen.until(lambda: not screen.session.jobs and screen.autosaver.status == "saved", SECONDS)
+    screen.until(lambda: not screen.session.jobs and screen.autosaver.status == "saved", LIMIT)
 
 
 class Gate:
@@ -49,7 +49,7 @@ class Gate:
 
         def gated(*values, **named):
             self.reached.set()
-            assert self.open.wait(SECONDS)
+            assert self.open.wait(LIMIT)
             return real(*values, **named)
 
         monkeypatch.setattr(project, name, gated)
@@ -61,9 +61,9 @@ def test_labels_imported_during_loading_are_shown_and_kept(screen, monkeypatch, 
     load, save = Gate(monkeypatch, project, "labels"), Gate(monkeypatch, project, "import_labels")
     if when == "before":
         screen.session.select(BOB)
-        assert load.reached.wait(SECONDS)
+        assert load.reached.wait(LIMIT)
     screen.work.import_labels(BOB, screen.other, "with labels")
-    assert save.reached.wait(SECONDS)
+    assert save.reached.wait(LIMIT)
     if when == "during":
         screen.session.select(BOB)
     load.open.set()
@@ -149,7 +149,7 @@ def test_strokes_survive_the_removal_of_a_structure(screen, monkeypatch):
     screen.show(ANN)
     gate = Gate(monkeypatch, project, "remove_class")
     remove_class(screen.session, screen.scene, 2, lambda why: True, erase=True)
-    assert gate.reached.wait(SECONDS)
+    assert gate.reached.wait(LIMIT)
     stroke(screen, (5, 50, 50))
     expected = np.where(screen.layer.data == 2, 0, screen.layer.data)
     screen.show(BOB)
@@ -157,7 +157,7 @@ def test_strokes_survive_the_removal_of_a_structure(screen, monkeypatch):
     # A scan that is being loaded is read again; nothing else writes labels at the same time.
     loading = Gate(monkeypatch, project, "labels")
     screen.session.select(ANN)
-    assert loading.reached.wait(SECONDS)
+    assert loading.reached.wait(LIMIT)
     assert screen.work.import_labels(BOB, screen.other, "all") is None
     screen.work.remove([BOB])
     assert remove_class(screen.session, screen.scene, 1, lambda why: True) is None
@@ -206,7 +206,7 @@ def test_labels_of_a_removed_scan_are_rescued(screen, monkeypatch, tmp_path):
 def test_a_project_stays_open_until_labels_are_imported(screen, monkeypatch, folder):
     gate = Gate(monkeypatch, screen.session.project, "import_labels")
     screen.work.import_labels(BOB, screen.other, "with labels")
-    assert gate.reached.wait(SECONDS)
+    assert gate.reached.wait(LIMIT)
     assert not screen.session.create(folder.with_name("next"))
     assert "Labels are being changed" in screen.problems[-1]
     assert screen.session.project.folder == folder

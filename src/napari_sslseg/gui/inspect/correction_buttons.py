@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QHideEvent, QKeyEvent
 from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
 from napari_sslseg.core.common.sizes import PLANE_AXIS
@@ -79,8 +81,10 @@ class CorrectionButtons(QWidget):
         self.done.clicked.connect(self.mark_done)
         self._bind_keys()
         self.undone.restored.connect(self._restored)
+        self._waiting_on: Any = None
         scene.autosaver.changed.connect(self._check_message)
         scene.changed.connect(self._check_message)
+        scene.changed.connect(self.forget)
         session.done_changed.connect(lambda name: self._check_message())
 
     def _bind_keys(self) -> None:
@@ -101,12 +105,30 @@ class CorrectionButtons(QWidget):
         """Wait for no click any more."""
         self.region.setChecked(False)
 
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
+        """In another step a click has another meaning."""
+        super().hideEvent(event)
+        if not event.spontaneous():
+            self.forget()
+
     def refresh(self) -> None:
         """Enable the buttons that apply."""
         predicted = self.layers.predicted() is not None and self.scene.labels is not None
-        for button in (self.accept, self.region, self.next):
-            button.setEnabled(predicted)
+        self.next.setEnabled(predicted)
+        for button in (self.accept, self.region):
+            button.setEnabled(predicted and not self.layers.compares)
+        if not self.region.isEnabled():
+            self.forget()
         self.done.setEnabled(self.scene.labels is not None)
+
+    def _refuses(self) -> bool:
+        """Whether nothing can be accepted from this view, which the user is told."""
+        if self.check.turned():
+            return True
+        if self.layers.compares:
+            self._say("The picture shows a difference; choose Run A or Run B to accept from it.")
+            return True
+        return False
 
     def go_next(self) -> None:
         """Go to the most uncertain slice that is not done, in this scan or the next one."""
@@ -131,7 +153,7 @@ class CorrectionButtons(QWidget):
 
     def accept_slice(self) -> None:
         """Copy the predicted slice into the labels."""
-        if self.check.turned():
+        if self._refuses():
             return
         found, labels = self.layers.predicted(), self.scene.labels
         if found is None or labels is None:
@@ -147,7 +169,7 @@ class CorrectionButtons(QWidget):
         self._accept_at(self.scene.viewer.cursor.position)
 
     def _accept_at(self, position: Any) -> None:
-        if self.check.turned():
+        if self._refuses():
             return
         found, labels = self.layers.predicted(), self.scene.labels
         if found is None or labels is None:
@@ -184,26 +206,54 @@ class CorrectionButtons(QWidget):
             then = "Mark the slice as done when it is correct."
         pixels = f"{count:,} {'pixel' if count == 1 else 'pixels'}"
         verb = "was" if count == 1 else "were"
-        self._say_of(index, f"{pixels} of slice {index} {verb} accepted; Ctrl+Z undoes it. {then}")
+        source = f" from {self.layers.run}" if self.layers.second else ""
+        self._say_of(
+            index, f"{pixels} of slice {index} {verb} accepted{source}; Ctrl+Z undoes it. {then}"
+        )
 
     def _wait_for_click(self, waiting: bool) -> None:
-        callbacks = self.scene.viewer.mouse_drag_callbacks
+        """Wait for clicks until another tool, step or scan is chosen, or Escape is pressed."""
+        viewer = self.scene.viewer
+        callbacks = viewer.mouse_drag_callbacks
         if waiting:
             if self.scene.labels is not None:
                 self.scene.labels.mode = "pan_zoom"  # Otherwise the click would paint too.
+                self._waiting_on = self.scene.labels
+                self._waiting_on.events.mode.connect(self._tool_changed)
+            for bound in (viewer, self._waiting_on):  # The labels have this key for polygons.
+                if bound is not None:
+                    bound.bind_key("Escape", lambda bound: self.forget(), overwrite=True)
             callbacks.append(self._clicked)
-            self._say("Click on a predicted region to accept it; press the button again to stop.")
+            self._say("Click on a predicted region to accept it; Escape or the button stops it.")
         elif self._clicked in callbacks:
             callbacks.remove(self._clicked)
+            viewer.bind_key("Escape", None, overwrite=True)
+            if self._waiting_on is not None:
+                self._waiting_on.bind_key("Escape", None, overwrite=True)
+                self._waiting_on.events.mode.disconnect(self._tool_changed)
+                self._waiting_on = None
             self._say("")
+
+    def _tool_changed(self, event: Any = None) -> None:
+        if self._waiting_on is not None and self._waiting_on.mode != "pan_zoom":
+            self.forget()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
+        """Escape stops waiting for a click, also while a button has the keyboard."""
+        if event.key() == Qt.Key.Key_Escape and self.region.isChecked():
+            self.forget()
+        else:
+            super().keyPressEvent(event)
 
     def _clicked(self, viewer: Any, event: Any) -> Iterator[None]:
         position, moved = event.position, False
+        # Another layer may have a tool of its own.
+        painting = getattr(viewer.layers.selection.active, "mode", "pan_zoom") != "pan_zoom"
         yield
         while event.type == "mouse_move":
             moved = True
             yield
-        if not moved:  # A drag moves the image.
+        if not moved and not painting:  # A drag moves the image.
             self._accept_at(position)
 
     def mark_done(self) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, get_args
 
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QButtonGroup,
     QCheckBox,
@@ -14,6 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sslseg.core.common.text import join_names
 from napari_sslseg.gui.viewer.prediction_layers import (
     COLOURS,
     DIFFERENCE_WORDS,
@@ -49,7 +51,15 @@ CHOICES: dict[Shown, tuple[str, str]] = {
 
 
 class DisplaySwitches(QWidget):
-    """Check boxes for layers, and buttons to choose one of two runs."""
+    """Check boxes for layers, and buttons to choose one of two runs.
+
+    Attributes
+    ----------
+    chosen : Signal
+        Another run, or the difference, is shown.
+    """
+
+    chosen = Signal()
 
     def __init__(self, scene: "Scene", layers: PredictionLayers) -> None:
         super().__init__()
@@ -72,7 +82,7 @@ class DisplaySwitches(QWidget):
         self.legend.setWordWrap(True)
         self.legend.setVisible(layers.errors)
         layout.addWidget(self.legend)
-        self.difference = QLabel(_legend(DIFFERENCE_WORDS))
+        self.difference = QLabel()
         self.difference.setObjectName("difference-legend")
         self.difference.setWordWrap(True)
         self.difference.hide()
@@ -93,6 +103,8 @@ class DisplaySwitches(QWidget):
         layout.addWidget(self.difference)
         self.choices.hide()
         scene.changed.connect(lambda: self._show_mine(self.boxes["mine"].isChecked()))
+        scene.changed.connect(self._explain)
+        scene.session.predictions.changed.connect(lambda run, scan: self._explain())
 
     def _make_overlay(self, grid: QGridLayout) -> None:
         """Step 3 has the same switch."""
@@ -107,7 +119,7 @@ class DisplaySwitches(QWidget):
         if not two:
             self.group.button(0).setChecked(True)
             self.layers.shown = "first"
-            self.difference.hide()
+        self._explain()
 
     def _box(self, key: str, text: str, hint: str, on: bool) -> QCheckBox:
         box = self.boxes[key] = QCheckBox(text)
@@ -124,8 +136,19 @@ class DisplaySwitches(QWidget):
 
     def _choose(self, number: int) -> None:
         self.layers.shown = get_args(Shown)[number]
-        self.difference.setVisible(self.layers.shown == "difference")
         self.layers.refresh()
+        self._explain()
+        self.chosen.emit()
+
+    def _explain(self) -> None:
+        """Explain the colours of a difference, or why nothing is shown."""
+        missing = self.layers.missing if self.layers.second else []
+        legend = _legend(DIFFERENCE_WORDS) if self.layers.compares else ""
+        if missing:
+            have = "has" if len(missing) == 1 else "have"
+            legend = f"{join_names(missing)} {have} not predicted this scan, so nothing is shown."
+        self.difference.setText(legend)
+        self.difference.setVisible(bool(legend))
 
     def _show_mine(self, on: bool) -> None:
         if self.scene.labels is not None:

@@ -113,6 +113,7 @@ class InspectPanel(QWidget):
         session.job_ended.connect(self._ended)
         self.scene.changed.connect(self._scan_shown)
         self.correct.marks.changed.connect(self._show_scores)
+        self.show_box.chosen.connect(self.correct.refresh)
         self.table.chosen.connect(self._look_at_row)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802

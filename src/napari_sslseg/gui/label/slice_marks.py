@@ -69,7 +69,7 @@ class SliceMarks:
         project = self.session.project
         if project is not None and not project.classes:
             self.session.note.emit("Add a structure first; a slice is done when all are labelled.")
-        elif len(done) and (self.check.turned() if done[index] else not self.check.may_mark()):
+        elif len(done) and not (self.check.may_unmark() if done[index] else self.check.may_mark()):
             self._notify()  # The button shows the state again.
         elif len(done):
             self.keeper.mark([index], not done[index])

@@ -90,15 +90,24 @@ class PredictionLayers:
         self._layer("uncertainty", uncertain, self._add_uncertainty)
         errors = (found,) if found is not None and self.errors else None
         self._layer("errors", errors, self._add_errors)
-        other = self.predicted(self.second) if self._difference else None
+        other = self.predicted(self.second) if self.compares else None
         both = (found, other) if found is not None and other is not None else None
         self._layer("difference", both, self._add_difference)
         self._update_visibility()
         self._compare()
 
     @property
-    def _difference(self) -> bool:
+    def compares(self) -> bool:
+        """Whether the difference of two runs is shown, from which nothing can be accepted."""
         return self.shown == "difference" and bool(self.second)
+
+    @property
+    def missing(self) -> list[str]:
+        """Runs that are to be shown, but have not predicted the current scan."""
+        if self.scene.image is None:
+            return []
+        runs = [self.first, self.second] if self.compares else [self.run]
+        return [run for run in runs if run and self.predicted(run) is None]
 
     def _show_again(self) -> None:
         """Show or hide the layers; a prediction that was deleted in napari comes back."""
@@ -116,7 +125,7 @@ class PredictionLayers:
             self.scene.show_predictions(False)
 
     def _update_visibility(self) -> None:
-        difference = self._difference and self.maps_shown
+        difference = self.compares and self.maps_shown
         for key, (_, layer) in self._layers.items():
             if key == "prediction":
                 show_layer(layer, not (difference or self.scene.hides("prediction")))

@@ -50,9 +50,20 @@ class DoneCheck:
         """
         if self.scene.labels is None or self.turned():
             return False
-        return self._offer_strokes() and self._confirm_empty()
+        return self.offer_strokes() and self._confirm_empty()
 
-    def _offer_strokes(self) -> bool:
+    def may_unmark(self) -> bool:
+        """Whether to unmark the slice that is shown.
+
+        With strokes on other layers the user rather means that these belong to the slice.
+        """
+        if self.turned():
+            return False
+        strokes = bool(self.scene.strokes.on_slice())
+        return self.offer_strokes() and not (strokes and not self.scene.strokes.on_slice())
+
+    def offer_strokes(self) -> bool:
+        """Offer to take strokes on other layers over; False if the user cancels."""
         layers = self.scene.strokes.on_slice()
         if not layers:
             return True
