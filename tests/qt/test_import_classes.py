@@ -126,6 +126,13 @@ def test_equal_names_need_no_question(dock, scans, qtbot, monkeypatch, tmp_path)
     imported(dock, qtbot, 2)
     assert project.class_names == {1: "liver", 2: "spleen"}
     assert rows(project, "p1", 2) == ["spleen", "liver"]
+    assert not any("background" in note for note in dock.notes)
+    third = write(scans, tmp_path / "c.nrrd", 1, {1: "liver"})
+    answer(qtbot, "Those with labels")
+    start_import(dock, qtbot, monkeypatch, "p1", third)
+    imported(dock, qtbot, 3)
+    assert "spleen is not in the labels of p1" in dock.notes[-1]
+    assert "Labelled structures…" in dock.notes[-1]
 
 
 def test_new_names_are_asked_for_in_a_table(dock, scans, qtbot, monkeypatch, tmp_path):

@@ -1,6 +1,6 @@
 """Actions on the scans of a project: check, find, remove, import labels. Needs no Qt."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, Pr
 from napari_sslseg.core.common.sizes import Plane
 from napari_sslseg.core.common.text import join_names
 from napari_sslseg.core.project.record import UNKNOWN_VALUE
+from napari_sslseg.core.scans.classes.renumber import values_in
 from napari_sslseg.gui.model.jobs import Job, Outcome, Problem, Tally
 
 if TYPE_CHECKING:
@@ -219,13 +220,12 @@ class ScanActions:
         # Labels cannot be edited during the import, and no earlier edit is saved over them.
         session.begin_import(name)
         before = project.class_names
-        unknown: list[str] = []
+        found: set[int] = set()
 
         def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
             yield Message(f"Reading labels of {name}.")
             marked = project.import_labels(name, path, done, class_map)
-            if _has_unknown(project, name):
-                unknown.append(name)
+            found.update(_values(project, name))
             yield Done(marked)
 
         def ended(outcome: Outcome) -> None:
@@ -236,7 +236,8 @@ class ScanActions:
                 slices = "1 slice is" if count == 1 else f"{count or 'no'} slices are"
                 new = [text for value, text in project.class_names.items() if value not in before]
                 classes = f" New classes: {join_names(new, 6)}." if before and new else ""
-                classes += UNKNOWN_KEPT if unknown else ""
+                classes += UNKNOWN_KEPT if UNKNOWN_VALUE in found else ""
+                classes += _absent_words(project, {name: found})
                 session.note.emit(f"The labels of {name} were imported; {slices} done.{classes}")
             session.classes_changed.emit()
             session.done_changed.emit(name)
@@ -254,13 +255,13 @@ class ScanActions:
             session.problem.emit(Problem(UNSAVED.format(what="none are imported")))
             return None
         found = self.found_labels
-        unknown: list[str] = []
+        values: dict[str, set[int]] = {}
         for name in found:
             session.begin_import(name)
 
         def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
             imported: list[str] = []
-            unknown.clear()
+            values.clear()
             problems: list[str] = []
             for number, (name, files) in enumerate(found.items()):
                 yield Progress("labels imported", number, len(found))
@@ -272,7 +273,7 @@ class ScanActions:
                     problems.append(f"The labels of {name} were not imported: {error}")
                 else:
                     imported.append(name)
-                    unknown.extend([name] if _has_unknown(project, name) else [])
+                    values[name] = _values(project, name)
             yield Done((imported, problems))
 
         def ended(outcome: Outcome) -> None:
@@ -284,8 +285,9 @@ class ScanActions:
             if imported:
                 count = len(imported)
                 scans = "1 scan" if count == 1 else f"{count} scans"
-                kept = UNKNOWN_KEPT if unknown else ""
-                session.note.emit(f"The labels of {scans} were imported.{kept}")
+                unknown = any(UNKNOWN_VALUE in item for item in values.values())
+                more = (UNKNOWN_KEPT if unknown else "") + _absent_words(project, values)
+                session.note.emit(f"The labels of {scans} were imported.{more}")
             for problem in problems[:1]:
                 more = f" {len(problems) - 1} others were not either." if problems[1:] else ""
                 session.problem.emit(Problem(f"{problem}{more}"))
@@ -366,6 +368,27 @@ class ScanActions:
             self.changed.emit()
 
 
-def _has_unknown(project: "Project", name: str) -> bool:
-    """Whether the labels of a scan have unknown voxels."""
-    return bool((project.labels(name, seen=False).data == UNKNOWN_VALUE).any())
+def _values(project: "Project", name: str) -> set[int]:
+    """Values in the labels of a scan."""
+    return set(values_in(project.labels(name, seen=False).data))
+
+
+def _absent_words(project: "Project", values: Mapping[str, set[int]]) -> str:
+    """Say which structures imported labels lack, which are background on done slices."""
+    names = project.class_names
+    absent = {
+        scan: [text for value, text in names.items() if value not in found]
+        for scan, found in values.items()
+        # Otherwise the user has said which structures are labelled.
+        if project.done(scan) and project.labelled_classes(scan) is None
+    }
+    scans = [scan for scan, missing in absent.items() if missing]
+    if not scans:
+        return ""
+    missing = [text for text in names.values() if any(text in absent[scan] for scan in scans)]
+    are = "is" if len(missing) == 1 else "are"
+    return (
+        f" {join_names(missing, 6)} {are} not in the labels of {join_names(scans, 3)}, and taught "
+        "as background on the done slices; if they were not labelled there, choose “Labelled "
+        "structures…” in the menu of the scan."
+    )
