@@ -243,6 +243,10 @@ def test_an_empty_slice_is_confirmed_once_and_announced_later(ready):
     ready.press(Qt.Key.Key_D)
     ready.until(lambda: ready.project.done("ann") == (3, 4))
     assert "Slice 4" in ready.notes[-1]
+    assert ready.find("slice-done").isChecked()
+    ready.session.deselect()  # As the removal of the scan does.
+    assert not ready.find("slice-done").isChecked()
+    assert "✓" not in ready.find("slice-done").text()
 
 
 def test_in_a_rolled_view_slices_are_not_marked_and_the_plane_comes_back(ready):

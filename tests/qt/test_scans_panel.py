@@ -26,6 +26,7 @@ from loop_project import answer
 from napari_sslseg.core.common.events import Done, Message
 from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.project.project import Project
+from napari_sslseg.gui.label.class_edits import rename_class
 from napari_sslseg.gui.scans.project_bar import INSIDE
 from napari_sslseg.gui.scans.scan_table import PATIENT, PROBLEM
 from napari_sslseg.gui.widget import STEPS
@@ -690,6 +691,14 @@ class TestClosing:
         viewer.close()
         assert ends == ["saved"]
         assert is_free(folder)
+
+    def test_the_problem_that_a_name_is_taken_ends_with_another_name(self, full, dock):
+        for name in ("femur", "tibia"):
+            dock.session.project.add_class(name)
+        rename_class(dock.session, 2, "Femur")
+        assert "femur" in dock.problem.shown.sentence
+        rename_class(dock.session, 2, "patella")
+        assert dock.problem.shown is None
 
     @pytest.mark.parametrize("button", ["ask_new", "ask_open"])
     def test_no_place_is_asked_for_during_a_training(self, full, dock, monkeypatch, button):

@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sslseg.gui.autosave.rescue import UNSAVED
+from napari_sslseg.gui.label.class_edits import is_taken_name
 from napari_sslseg.gui.label.keys import HELP
 from napari_sslseg.gui.model.jobs import Problem
 from napari_sslseg.gui.model.session import Session
@@ -184,6 +185,7 @@ class FewShotWidget(QWidget):
         session.note.connect(lambda text: notify(text, "info"))
         session.job_events.connect(self._receive)
         session.project_changed.connect(self._clear_project_problem)
+        session.classes_changed.connect(self._clear_name_problem)
         self.scene.autosaver.changed.connect(self._clear_labels_problem)
 
     def show_step(self, name: str) -> None:
@@ -269,6 +271,12 @@ class FewShotWidget(QWidget):
         """Remove the problem that there is no project."""
         shown = self.problem.shown
         if shown is not None and shown.sentence == NO_PROJECT and self.session.project is not None:
+            self.problem.clear()
+
+    def _clear_name_problem(self) -> None:
+        """Remove the problem that a structure has a name already once the structures change."""
+        shown = self.problem.shown
+        if shown is not None and is_taken_name(shown):
             self.problem.clear()
 
     def _clear_labels_problem(self) -> None:

@@ -292,7 +292,9 @@ def describe_project_patients(entries: Sequence[ScanEntry]) -> str:
     guess = guess_subjects(PurePath(entry.absolute) for entry in named)
     as_guessed = _same_partition([entry.subject for entry in named], guess)
     return describe_subjects(
-        [entry.subject for entry in entries], guess.doubts if as_guessed else ()
+        [entry.subject for entry in entries],
+        guess.doubts if as_guessed else (),
+        {entry.subject for entry in entries if not _is_named_by_file(entry)},
     )
 
 

@@ -131,6 +131,7 @@ class LabelSlices(QWidget):
         self.strip.show_slices(states, here if shown else 0)
         if not shown:
             self.here.setText("Select a scan to label.")
+            self._show_done(False)
             self.count.clear()
             self.notice.hide()
             self.turned.hide()
@@ -143,9 +144,7 @@ class LabelSlices(QWidget):
         self.turned.setVisible(not straight)
         project = self.marks.session.project
         self.done.setEnabled(straight and project is not None and bool(project.classes))
-        is_done = bool(states[here] >= DONE)
-        self.done.setChecked(is_done)
-        self.done.setText(f"{'✓ ' if is_done else ''}Slice done ({DONE_KEY})")
+        self._show_done(bool(states[here] >= DONE))
         self.count.setText(self.marks.count())
         painted = int(np.count_nonzero(states == PAINTED))
         self.next_painted.setEnabled(painted > 0)
@@ -155,6 +154,10 @@ class LabelSlices(QWidget):
         self.unused.setText(f"{which} not done: not used for {use} yet.")
         many = "1 painted slice" if painted == 1 else f"{painted} painted slices"
         self.mark_painted.setText(f"Mark {many} as done…")
+
+    def _show_done(self, is_done: bool) -> None:
+        self.done.setChecked(is_done)
+        self.done.setText(f"{'✓ ' if is_done else ''}Slice done ({DONE_KEY})")
 
     def _mark_painted(self) -> None:
         count = int(np.count_nonzero(self.marks.states == PAINTED))

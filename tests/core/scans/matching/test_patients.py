@@ -9,6 +9,7 @@ from dicom_files import ramp, write_series
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import ConfigError, DataError, ScanWarning
 from napari_sslseg.core.scans.labelled import scan_subject
+from napari_sslseg.core.scans.matching.subjects import describe_subjects
 from napari_sslseg.core.scans.sources import collect_scans
 from napari_sslseg.core.stages.finetune import split_validation
 
@@ -65,7 +66,7 @@ def test_a_patient_named_by_the_user_stays(visits):
     scans = core.list_series(visits / "images")
     own = core.with_patients(scans, lambda name: name)
     assert len(set(subjects(collect_scans(own)).values())) == 9
-    assert "each scan" in core.describe_patients(own)
+    assert core.describe_patients(own) == "9 scans of 9 patients."
     assert "one patient" in core.describe_patients(scans)
     assert core.load_volume(scans[0], subject="x").subject == "x"
 
@@ -237,3 +238,10 @@ def test_a_copy_of_a_labelled_scan_is_not_counted_twice(tmp_path):
         assert refused(done, "neither")
         assert "3 scans of 3 patients" in done.stderr
         assert "copies of labelled ones are left out: case-0, case-1" in done.stderr
+
+
+def test_nothing_is_assumed_about_patients_that_are_known():
+    assert describe_subjects(["a", "b"], known=["a", "b"]) == "2 scans of 2 patients."
+    assert "whose file names no patient" in describe_subjects(["a", "b"], known=["a"])
+    assert "each scan is taken" in describe_subjects(["a", "b"])
+    assert "taken" not in describe_subjects(["a", "a"], known=["a"])

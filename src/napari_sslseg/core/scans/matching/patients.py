@@ -58,13 +58,15 @@ def describe_patients(scans: Iterable[Series | Volume | LabelledScan]) -> str:
         Such as "9 scans of 9 patients: each scan is taken for a patient of its own."
     """
     scans = list(scans)
-    _, places = _guessed(scans)
+    numbers, places = _guessed(scans)
     doubts = list(guess_subjects(places).doubts)
     for note in dict.fromkeys(map(_header_doubt, scans)):
         count = sum(_header_doubt(scan) == note for scan in scans)
         if note:
             doubts.append(f"{count_phrase(count, 'scan')}: {note}.")
-    return describe_subjects([_plain(scan).subject for scan in scans], doubts)
+    subjects = [_plain(scan).subject for scan in scans]
+    known = {subject for n, subject in enumerate(subjects) if n not in set(numbers)}
+    return describe_subjects(subjects, doubts, known)
 
 
 def with_subject(scan: AnyScan, subject: str, *, guessed: bool = False) -> AnyScan:

@@ -24,7 +24,7 @@ readings by which a patient would have more than a dozen scans.
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -176,7 +176,9 @@ def ends_with_sequence(name: str) -> bool:
     return _SEQUENCE_AT_END.search(name) is not None
 
 
-def describe_subjects(subjects: Sequence[str], doubts: Iterable[str] = ()) -> str:
+def describe_subjects(
+    subjects: Sequence[str], doubts: Iterable[str] = (), known: Collection[str] = ()
+) -> str:
     """Describe how many patients there are, and what is in doubt, in short sentences.
 
     Parameters
@@ -185,13 +187,17 @@ def describe_subjects(subjects: Sequence[str], doubts: Iterable[str] = ()) -> st
         The patient of each scan.
     doubts : iterable of str
         Sentences of :class:`SubjectGuess`.
+    known : collection of str
+        Patients that a header or the user names, which nothing has to be assumed about.
     """
     scans, patients = len(subjects), len(set(subjects))
+    guessed = len(set(subjects) - set(known))
     text = f"{count_phrase(scans, 'scan')} of {count_phrase(patients, 'patient')}"
-    if scans > 1 and patients == 1:
+    if guessed and scans > 1 and patients == 1:
         text += ": all scans are taken for one patient"
-    elif scans > 1 and patients == scans:
-        text += ": each scan is taken for a patient of its own"
+    elif guessed and scans > 1 and patients == scans:
+        which = "each scan" if guessed == patients else "each scan whose file names no patient"
+        text += f": {which} is taken for a patient of its own"
     return " ".join([f"{text}.", *doubts])
 
 
