@@ -145,6 +145,11 @@ def test_a_curve_is_redrawn_at_most_once_a_second(qtbot):
     qtbot.waitUntil(lambda: not plot._timer.isActive())
     assert plot.theme == "light"
     assert "Loss" in plot.key.text()
+    # The words at a step that is not reached would be cut at the edge.
+    for step, shown in ((50, True), (101, False)):
+        plot.mark(step, "with unlabelled scans")
+        plot.redraw()
+        assert plot._lines[step].isVisible() is shown
     plot.clear()
     assert not plot.curves
 

@@ -169,15 +169,19 @@ class CurvePlot(QWidget):
             return
         plot = self._plot if self._plot is not None else self._make()
         log = self.log.isChecked()
+        end = 0.0
         plot.setLogMode(x=False, y=log)
         for number, (name, curve) in enumerate(self.curves.items()):
             if name not in self._items:
                 self._items[name] = self._item(plot, number, name in self._marked)
             x, y = curve.points(positive=log)
             self._items[name].setData(x, y)
+            end = max([end, *x[-1:].tolist()])
         for step, words in self._milestones.items():
             if step not in self._lines:
                 self._lines[step] = self._line(plot, step, words)
+            # The words of a line beyond the axis would begin in the plot, and be cut there.
+            self._lines[step].setVisible(step <= end)
             self._lines[step].label.setFormat(words)
         self._update_legend()
         self.drawn += 1
