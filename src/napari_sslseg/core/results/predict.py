@@ -28,6 +28,7 @@ from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.common.text import count_phrase, join_names, printable
 from napari_sslseg.core.results.prediction.augmented import average_over_views
 from napari_sslseg.core.results.prediction.journal import (
+    JOURNAL,
     PredictionJournal,
     scan_stamp,
     staging_folder,
@@ -631,12 +632,22 @@ def _targets(
         if overwrite:
             refuse_to_replace_scan(target)
         elif target.exists() and not resume:
-            raise StorageError(
-                f"{target} exists already; choose another folder, or pass --resume to continue an "
-                "interrupted prediction, or --overwrite (in Python resume=True, overwrite=True)."
-            )
+            raise StorageError(_why_not_written(target))
         targets[target] = item
     return targets
+
+
+def _why_not_written(target: Path) -> str:
+    """Say what to do about a file in the place of a prediction; it may be labels of the user."""
+    if not (target.parent / JOURNAL).is_file():
+        return (
+            f"{target} exists already, and is no prediction of this program; choose a new or an "
+            "empty folder."
+        )
+    return (
+        f"{target} exists already; choose another folder, or pass --resume to continue an "
+        "interrupted prediction, or --overwrite (in Python resume=True, overwrite=True)."
+    )
 
 
 def _of_sequence(
@@ -684,8 +695,8 @@ def _complete(journal: PredictionJournal, targets: Mapping[Path, Series]) -> set
             reason = f"cannot be read ({error.strerror or error})"
         if reason is not None:
             raise StorageError(
-                f"{target} {reason}, so it is neither kept nor replaced; move it away, choose "
-                "another folder, or pass --overwrite instead of --resume."
+                f"{target} {reason}, so it is neither kept nor replaced; move it away, or choose "
+                "another folder."
             )
         kept.add(target)
     return kept

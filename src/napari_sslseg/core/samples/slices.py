@@ -39,7 +39,11 @@ from napari_sslseg.core.samples.store import (
     load_scan,
     read_records,
 )
-from napari_sslseg.core.samples.warnings import warn_about_distant_slices, warn_about_large_slices
+from napari_sslseg.core.samples.warnings import (
+    warn_about_cropped_slices,
+    warn_about_distant_slices,
+    warn_about_large_slices,
+)
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, scan_geometry
 from napari_sslseg.core.scans.names import scan_name
@@ -254,6 +258,8 @@ def _with_canvas(
     canvas = canvas_size(shapes, settings)
     if settings.size is None:
         warn_about_large_slices(names, shapes, canvas)
+    elif settings.fit == "pad":
+        warn_about_cropped_slices(names, shapes, canvas)
     return settings.model_copy(update={"size": canvas})
 
 

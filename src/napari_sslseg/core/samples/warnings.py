@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_sslseg.core.common.errors import ScanWarning
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
-from napari_sslseg.core.common.text import join_names
+from napari_sslseg.core.common.text import count_phrase, join_names
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.settings.preprocessing import Preprocessing
 
@@ -103,6 +103,33 @@ def warn_about_large_slices(
             f"All slices are padded to {canvas[0]} × {canvas[1]} pixels, because those of "
             f"{join_names(large)} are much larger than the usual {height} × {width}. This slows "
             "down training; leave these scans out if they show something else.",
+            ScanWarning,
+            stacklevel=2,
+        )
+
+
+def warn_about_cropped_slices(
+    names: Sequence[str], shapes: Sequence[tuple[int, ...]], canvas: tuple[int, int]
+) -> None:
+    """Say how many scans have slices that do not fit on the canvas, so that they are cropped.
+
+    Parameters
+    ----------
+    names, shapes, canvas
+        As in :func:`warn_about_large_slices`.
+    """
+    larger = [
+        name
+        for name, (height, width) in zip(names, shapes, strict=True)
+        if height > canvas[0] or width > canvas[1]
+    ]
+    if larger:
+        height, width = (max(sides) for sides in zip(*shapes, strict=True))
+        warnings.warn(
+            f"Slices of {len(larger)} of {count_phrase(len(names), 'scan')} are larger than "
+            f"{canvas[0]} × {canvas[1]} pixels (up to {height} × {width}), so only their middle is "
+            "used, also for the validation; predictions and scores are of whole slices. To see "
+            "whole slices, leave the size out, or sample them more coarsely with --spacing.",
             ScanWarning,
             stacklevel=2,
         )

@@ -11,7 +11,7 @@ files, and where no reference fits, in this order:
    the same name: ``s0000/ct`` and ``s0000/segmentations/liver``, ``images/p0/t1`` and
    ``labels/p0/seg``.
 4. The only scan of the case or patient that the label file names: ``BraTS_000_t1`` and
-   ``BraTS_000_seg``.
+   ``BraTS_000_seg``. Labels of another phase or visit do not fit: ``P01_ED`` and ``P01_ES``.
 
 Several label files of one scan are one structure each, named by the file. A label file that fits
 several scans, and scans with several whole label maps, are refused with all names.
@@ -36,7 +36,7 @@ from napari_sslseg.core.scans.matching.label_names import (
 )
 from napari_sslseg.core.scans.matching.other_patient import warn_about_other_patient
 from napari_sslseg.core.scans.matching.sequences import name_of_sequence
-from napari_sslseg.core.scans.matching.subjects import guess_subject
+from napari_sslseg.core.scans.matching.subjects import guess_subject, of_other_moments
 from napari_sslseg.core.scans.names import scan_name
 from napari_sslseg.core.scans.series import Series
 
@@ -72,7 +72,11 @@ def best_match(labels: str, scans: Iterable[str]) -> list[str]:
     patient = guess_subject(labels)
     if case or patient == labels:
         return case
-    return [name for name in names if guess_subject(name) == patient]
+    return [
+        name
+        for name in names
+        if guess_subject(name) == patient and not of_other_moments(labels, name)
+    ]
 
 
 class Pairing:

@@ -91,6 +91,12 @@ _SITES = re.compile(
     r"|(?:train(?:ing)?|test(?:ing)?|val(?:idation)?)[_\-]?\d?|(?<!\d)\d{3}_S)$",
     re.IGNORECASE,
 )
+_MOMENTS = [
+    re.compile(group, re.IGNORECASE)
+    for group in (r"ed|es", r"pre|post", r"(?:frame|phase|echo)[_\-. ]?\d+", _VISITS, _DATE)
+]
+"""Words for moments at which a patient was imaged; two of a group exclude each other."""
+
 _BIDS = re.compile(r"sub-[A-Za-z0-9]+(?=[_.]|$)")
 _AGAIN = re.compile(r"(.*\d)[_\-. ]+\d{1,2}|(.+?)[_\-. ]*\(\d{1,2}\)")
 _LETTER = re.compile(r"(.*\d)[_\-]?([a-hlr])", re.IGNORECASE)
@@ -309,6 +315,22 @@ def _shorten(name: str) -> str:
     while (shorter := _AT_END.sub("", name)) != name and shorter:
         name = shorter
     return name
+
+
+def of_other_moments(one: str, other: str) -> bool:
+    """Return whether two names of a patient say that they are of different phases or visits.
+
+    Examples
+    --------
+    >>> of_other_moments("P01_ED", "P01_ES"), of_other_moments("P01_ED", "P01_seg")
+    (True, False)
+    """
+    parts = [re.split(_SEPARATOR, name.casefold()) for name in (one, other)]
+    for group in _MOMENTS:
+        first, second = ({part for part in words if group.fullmatch(part)} for words in parts)
+        if first and second and first.isdisjoint(second):
+            return True
+    return False
 
 
 Step = tuple[Mapping[str, str], list[str]]
