@@ -87,7 +87,7 @@ class EfficientUNet(EncoderDecoder):
             output.apply(he_init),
             network.stride,
         )
-        # Features follow the layout of the weights, and this one is a sixth faster on a CPU.
+        # Features follow the layout of the weights, and this one is a fifth faster on a CPU.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
