@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QGraphicsTextItem, QGraphicsView
 from loop_project import make_project, open_panel, write_scans
 from napari_sslseg.core.project.project import Project
 from napari_sslseg.gui.train.panel import TrainPanel
+from napari_sslseg.gui.viewer import live_prediction
 
 
 def press(qtbot, button):
@@ -48,8 +49,9 @@ def opened(viewer, qtbot):
 
 
 def test_a_training_is_started_watched_paused_stopped_and_resumed(
-    opened, made, viewer, qtbot, tmp_path
+    opened, made, viewer, qtbot, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr(live_prediction, "NOISY_SHARE", 0.0)  # How soon it is sure takes long.
     widget, panel = opened(tmp_path)
     qtbot.waitUntil(lambda: "validation" in panel.material.text())
     for words in ("4 done slices of 2 patients", "1 other patient (2 done slices)"):
