@@ -169,25 +169,24 @@ class ShutdownHandler(QObject):
     def _may_lose_strokes(self) -> bool:
         """Offer to take strokes over that are saved nowhere; False to stay."""
         strokes = self.scene.strokes
-        if not self._strokes_left:
-            painted = [layer.name for layer in strokes.painted]
-            away = [f"{layer.name} ({place.scan})" for layer, place in strokes.elsewhere]
-            if not painted and not away:
-                return True
-            take = [TAKE_AND_CLOSE] if painted and self.scene.paintable else []
-            names = ", ".join(f"“{name}”" for name in (*painted, *away))
-            answer = ask_choice(
-                self.window,
-                f"Your strokes on {names} are saved nowhere, since they are not on the labels of "
-                "the scan. Close napari without them?",
-                [*take, LOSE_AND_CLOSE],
-                more="To keep them, cancel, show their scan, and take them over in step 3.",
-                name="ask-strokes",
-            )
-            if answer == TAKE_AND_CLOSE:
-                take_strokes(self.scene)
-                return not away and self._may_lose_strokes()
-            self._strokes_left = answer == LOSE_AND_CLOSE
+        painted = [layer.name for layer in strokes.painted]
+        away = [f"{layer.name} ({place.scan})" for layer, place in strokes.elsewhere]
+        if self._strokes_left or not (painted or away):
+            return True
+        take = [TAKE_AND_CLOSE] if painted and self.scene.paintable else []
+        names = ", ".join(f"“{name}”" for name in (*painted, *away))
+        answer = ask_choice(
+            self.window,
+            f"Your strokes on {names} are saved nowhere, since they are not on the labels of the "
+            "scan. Close napari without them?",
+            [*take, LOSE_AND_CLOSE],
+            more="To keep them, cancel, show their scan, and take them over in step 3.",
+            name="ask-strokes",
+        )
+        if answer == TAKE_AND_CLOSE:
+            take_strokes(self.scene)
+            return not away and self._may_lose_strokes()
+        self._strokes_left = answer == LOSE_AND_CLOSE
         return self._strokes_left
 
     def _has_canvas(self) -> bool:

@@ -92,19 +92,19 @@ def _head(report: Mapping[str, Any]) -> list[str]:
     return [
         describe_data(report),
         HELD_OUT_SEEN,
-        *_labelled(report["arms"]),
+        _labelled(report["arms"]),
         report["length"],
         *report["comparison"],
         report["caution"],
     ]
 
 
-def _labelled(arms: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Name the labelled scans of the charts, for each draw."""
-    draws = dict.fromkeys(tuple(arm["labelled"]) for arm in with_most_labels(arms))
-    if any(len(names) > MOST_NAMES for names in draws) or len(draws) > 1:
-        return [f"Labelled scans: {_count(len(next(iter(draws))), 'scan')} in each draw."]
-    return [f"Labelled scans: {', '.join(names)}." for names in draws]
+def _labelled(arms: Sequence[Mapping[str, Any]]) -> str:
+    """Name the labelled scans of the charts, or count them if they are many or drawn repeatedly."""
+    names, *others = dict.fromkeys(tuple(arm["labelled"]) for arm in with_most_labels(arms))
+    if others or len(names) > MOST_NAMES:
+        return f"Labelled scans: {_count(len(names), 'scan')} in each draw."
+    return f"Labelled scans: {', '.join(names)}."
 
 
 def _write_head(figure: Any, lines: Sequence[str]) -> None:

@@ -98,11 +98,8 @@ def _read_entries(path: Path) -> dict[str, Any]:
 def _refuse_foreign_record(folder: Path) -> None:
     """Refuse to overwrite a folder whose record or plan is not that of a run."""
     for name, keys in ((RECORD, ("kind", "settings")), (PLAN, ("id", "preset"))):
-        try:
-            found = read_json(folder / name, MOST_RECORD)
-        except (OSError, ValueError):
-            continue
-        is_record = isinstance(found, dict) and all(key in found for key in keys)
+        found = _read_entries(folder / name)
+        is_record = all(key in found for key in keys)
         if is_record and (name == PLAN or found["kind"] in KINDS):
             return
     name = RECORD if (folder / RECORD).exists() else PLAN

@@ -41,6 +41,11 @@ EncoderStart = Literal["random", "imagenet"]
 """Weights of the encoder before any training."""
 
 
+def _check_channels(widths: Sequence[int]) -> None:
+    if any(not 1 <= width <= MOST_CHANNELS for width in widths):
+        raise ValueError(f"channels must lie within 1…{MOST_CHANNELS}, not {widths}")
+
+
 class BaseNetwork(Settings):
     """Base class of the settings of all networks.
 
@@ -213,8 +218,7 @@ class Dense3dNetwork(BaseNetwork):
         if any(not 1 <= layers <= 64 for layers in self.layers):
             raise ValueError(f"layers must lie within 1…64, not {self.layers}")
         widths = (*self.growth, *self.decoder_widths)
-        if any(not 1 <= width <= MOST_CHANNELS for width in widths):
-            raise ValueError(f"channels must lie within 1…{MOST_CHANNELS}, not {widths}")
+        _check_channels(widths)
         return self
 
     @property
@@ -256,10 +260,7 @@ class EfficientNetwork(BaseNetwork):
                 f"weights of ImageNet are known for {LITE} only, not for {self.encoder}; import a "
                 "file of its weights, or set start to random"
             )
-        if any(not 1 <= width <= MOST_CHANNELS for width in self.decoder_widths):
-            raise ValueError(
-                f"channels must lie within 1…{MOST_CHANNELS}, not {self.decoder_widths}"
-            )
+        _check_channels(self.decoder_widths)
         return self
 
     @property

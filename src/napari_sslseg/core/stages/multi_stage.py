@@ -24,7 +24,7 @@ from napari_sslseg.core.common.errors import CheckpointError, ConfigError
 from napari_sslseg.core.common.lock import run_lock
 from napari_sslseg.core.runs.check_network import check_run_network
 from napari_sslseg.core.runs.provenance import file_hash, scan_records, start_record
-from napari_sslseg.core.runs.record import PLAN, RECORD
+from napari_sslseg.core.runs.record import PLAN, is_run
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.runs.run_files import claim, remove_run_files
 from napari_sslseg.core.runs.stage_folders import (
@@ -208,7 +208,7 @@ class StagedRun:
             return recorded_start(self._planned(), init, "pretrain")
         # The record of the stage names the previous one, unless that was removed.
         number = position.number
-        there = number and (self.stage_folder(number - 1) / RECORD).is_file()
+        there = number and is_run(self.stage_folder(number - 1))
         return None if there else init
 
     def scans(self, position: StagePosition, given: Sequence[CollectedScan]) -> list[CollectedScan]:
@@ -252,7 +252,7 @@ class StagedRun:
     def _own(self, number: int) -> Run | None:
         """Run of a stage, if the stage has begun under this plan."""
         folder = self.stage_folder(number)
-        if not (folder / RECORD).is_file():
+        if not is_run(folder):
             return None
         run = Run.open(folder)
         return run if run.record.get("plan") == self.plan.id else None

@@ -7,6 +7,7 @@ uncertainty of each slice are small and cached for all. Needs no Qt.
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -211,10 +212,10 @@ class Predictions:
         def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
             segmenter, loaded = None, ""
             failures: list[tuple[str, str]] = []
-            sizes = [_slices(project, scan) for _, scan, _ in wanted]
+            begins = [0, *accumulate(_slices(project, scan) for _, scan, _ in wanted)]
             for number, (run, scan, found) in enumerate(wanted):
-                before, size = sum(sizes[:number]), sizes[number]
-                yield Progress(PREDICTING, before, sum(sizes))
+                before, size = begins[number], begins[number + 1] - begins[number]
+                yield Progress(PREDICTING, before, begins[-1])
                 try:
                     if found is None and not stop.is_set:
                         if loaded != run:
@@ -224,7 +225,7 @@ class Predictions:
                                 break
                             if isinstance(step, Progress):
                                 done = before + size * step.done // step.total
-                                yield Progress(PREDICTING, done, sum(sizes))
+                                yield Progress(PREDICTING, done, begins[-1])
                             elif isinstance(step, Done):
                                 found = step.result
                     if found is None or stop.is_set:
@@ -234,7 +235,7 @@ class Predictions:
                 except SslsegError as error:
                     by = f"{scan} by {run}" if several else scan
                     failures.append((by, str(error)))
-            yield Progress(PREDICTING, sum(sizes), sum(sizes))
+            yield Progress(PREDICTING, begins[-1], begins[-1])
             yield Done(tally(len(wanted) - len(failures), failures))
 
         def tally(done: int, failures: list[tuple[str, str]]) -> Tally:

@@ -40,9 +40,10 @@ _SEQUENCES = (
     r"t1(?:w|n|c|ce|gd|km|post|dual)?|t2(?:w|f|s|star|spir)?|flair|pdw?|dwi|adc|dti|swi|bold|asl"
     r"|cbf|dce|mprage|tof|mra|mri?|cta?|ctp|cect|ncct|cbct|pet|b\d+|bssfp|lge|dixon|water|fat"
 )
+_FRAMES = r"(?:frame|phase|echo)[_\-. ]?\d+"
 _PHASES = (
     r"pre|post|native|nc|arterial|art|venous|portal|pvp?|delayed|hbp|ed|es|4d|inphase|outphase"
-    r"|(?:frame|phase|echo)[_\-. ]?\d+"
+    rf"|{_FRAMES}"
 )
 _VIEWS = r"sax?|lax?|[234]ch|ax|axial|tra|cor|coronal|sag|sagittal|left|right"
 _STEPS = (
@@ -92,8 +93,7 @@ _SITES = re.compile(
     re.IGNORECASE,
 )
 _MOMENTS = [
-    re.compile(group, re.IGNORECASE)
-    for group in (r"ed|es", r"pre|post", r"(?:frame|phase|echo)[_\-. ]?\d+", _VISITS, _DATE)
+    re.compile(group, re.IGNORECASE) for group in (r"ed|es", r"pre|post", _FRAMES, _VISITS, _DATE)
 ]
 """Words for moments at which a patient was imaged; two of a group exclude each other."""
 

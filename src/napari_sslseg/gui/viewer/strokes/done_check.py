@@ -59,8 +59,8 @@ class DoneCheck:
         """
         if self.turned():
             return False
-        strokes = bool(self.scene.strokes.on_slice())
-        return self.offer_strokes() and not (strokes and not self.scene.strokes.on_slice())
+        layers = self.scene.strokes.on_slice()
+        return self.offer_strokes() and self.scene.strokes.on_slice() == layers
 
     def offer_strokes(self) -> bool:
         """Offer to take strokes on other layers over; False if the user cancels."""
