@@ -102,6 +102,30 @@ def test_a_training_is_started_watched_paused_stopped_and_resumed(
     qtbot.waitUntil(lambda: panel.job is None)
 
 
+def test_the_validation_patient_and_structures_of_one_patient_are_named(
+    opened, made, qtbot, tmp_path
+):
+    with Project.open(tmp_path / "project") as project:
+        split = project.split_validation()
+        checked = project.entry(split.validation[0].name).subject
+        first, second = (item.name for item in split.training)
+        tumour = project.add_class("tumour").value
+        labels = made[first].copy()
+        labels[3, :4, :4] = tumour
+        project.save_labels(first, labels)
+        # On a slice that is not done it is no label of the training.
+        labels = made[second].copy()
+        labels[0, :4, :4] = tumour
+        project.save_labels(second, labels)
+        trained = project.entry(first).subject
+    _, panel = opened(tmp_path)
+    qtbot.waitUntil(lambda: "validation" in panel.material.text())
+    text = panel.material.text()
+    assert f"for validation: {checked}." in text
+    assert f"Only {trained}, used for training, has tumour labelled" in text
+    assert "liver" not in text
+
+
 def test_training_on_empty_slices_is_refused_and_the_panel_stays_usable(
     opened, viewer, qtbot, tmp_path
 ):

@@ -15,6 +15,7 @@ from napari_sslseg.gui.model.run_lines import run_lines
 from napari_sslseg.gui.runs.run_box import RunBox
 from napari_sslseg.gui.runs.training_box import TrainingBox, run_name
 from napari_sslseg.gui.train.form import TrainForm
+from napari_sslseg.gui.train.label_coverage import DoneClasses, coverage_sentences
 from napari_sslseg.gui.train.score_curves import ScoreCurves
 from napari_sslseg.gui.train.training_choice import finetune_settings, refusal, split_sentence
 from napari_sslseg.gui.viewer.live_prediction import LivePrediction
@@ -56,6 +57,7 @@ class TrainPanel(QWidget):
             layout.addWidget(part)
         layout.addStretch(1)
         self._split_requests = 0
+        self._done_classes = DoneClasses()
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._request_split)
@@ -82,8 +84,9 @@ class TrainPanel(QWidget):
         self.runs.resume_requested.connect(self._resume)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
-        """Show the prediction of the running training."""
+        """Show the prediction of the running training, and what was labelled since."""
         self.scene.bring("live")
+        self._update_split()
         super().showEvent(event)
 
     def release(self) -> None:
@@ -152,6 +155,7 @@ class TrainPanel(QWidget):
                 sentences.append(split_sentence(project, split))
                 if split.note:
                     sentences.append(split.note)
+                sentences.extend(coverage_sentences(project, split, self._done_classes))
             except SslsegError as error:
                 sentences.append(str(error))
             yield from ()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.common.settings_base import make_settings
 from napari_sslseg.core.common.sizes import PLANE_AXIS
+from napari_sslseg.core.common.text import join_names
 from napari_sslseg.core.settings.networks import DEFAULT_NETWORK, named_network
 from napari_sslseg.core.settings.self_training import self_trained
 from napari_sslseg.core.settings.stages import (
@@ -219,14 +220,17 @@ def _start_refusal(project: "Project", choice: TrainingChoice, modality: str) ->
 
 
 def split_sentence(project: "Project", split: "LabelledSplit") -> str:
-    """Say how many slices and patients are used for training and for validation."""
+    """Say how many slices are used for training, and which patients for validation."""
     training = f"Trains on {_count(project, split.training)}"
     if not split.validation:
         return f"{training}; there is no validation."
     patients = _patients(project, split.validation)
-    verb = "is" if patients == 1 else "are"
+    verb = "is" if len(patients) == 1 else "are"
     slices = plural(_slices(split.validation), "done slice")
-    return f"{training}; {plural(patients, 'other patient')} ({slices}) {verb} used for validation."
+    return (
+        f"{training}; {plural(len(patients), 'other patient')} ({slices}) {verb} used for "
+        f"validation: {join_names(patients, 6)}."
+    )
 
 
 def dice_reliability(slices: int, patients: int) -> str:
@@ -236,7 +240,7 @@ def dice_reliability(slices: int, patients: int) -> str:
 
 
 def _count(project: "Project", labelled: "Sequence[LabelledScan]") -> str:
-    patients = plural(_patients(project, labelled), "patient")
+    patients = plural(len(_patients(project, labelled)), "patient")
     return f"{plural(_slices(labelled), 'done slice')} of {patients}"
 
 
@@ -244,5 +248,5 @@ def _slices(labelled: "Sequence[LabelledScan]") -> int:
     return sum(len(item.annotated or ()) for item in labelled)
 
 
-def _patients(project: "Project", labelled: "Sequence[LabelledScan]") -> int:
-    return len({project.entry(item.name).subject for item in labelled})
+def _patients(project: "Project", labelled: "Sequence[LabelledScan]") -> list[str]:
+    return sorted({project.entry(item.name).subject for item in labelled})
