@@ -13,7 +13,7 @@ from napari_sslseg.core.samples.slices import SliceStore
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.volume import Volume
 from napari_sslseg.core.segmentation.pseudo_labels import PseudoLabels
-from napari_sslseg.core.segmentation.supervised import dice_validation
+from napari_sslseg.core.segmentation.supervised import ValidationPart, dice_validation
 from napari_sslseg.core.segmentation.unlabelled import unlabelled_samples
 from napari_sslseg.core.training.weight_average import AveragedNetwork
 
@@ -151,7 +151,7 @@ def test_the_validation_leaves_out_what_is_unknown():
     def dice(*items):
         store = SliceStore.build(items, core.Preprocessing(), classes=(1, 2))
         every = np.flatnonzero(store.annotated)
-        return dice_validation(store, every, asked, torch.device("cpu"))(Says())
+        return dice_validation([ValidationPart(store, every)], asked, torch.device("cpu"))(Says())
 
     alone, both = dice(whole), dice(whole, partial)
     assert both["dice_2"] == alone["dice_2"]

@@ -185,3 +185,37 @@ def test_settings_that_contradict_the_pretraining_are_refused(tmp_path):
     other = core.FinetuneSettings(network=core.Network.preset("small"))
     with pytest.raises(core.SslsegError, match="network settings differ"):
         core.finetune(labelled(1), init=pretrained, out=tmp_path / "ft", settings=other)
+
+
+def test_the_validation_is_of_whole_slices_like_the_prediction(tmp_path):
+    """Also if the training crops its slices, and if the held-out scans differ in size."""
+    small = settings(steps=20, size=(16, 16))
+    held_out = [
+        core.LabelledScan(*bright_box(8)),
+        core.LabelledScan(*bright_box(9, shape=(60, 50, 16))),
+    ]
+    events = []
+    for event in core.iter_finetune(
+        labelled(1, 2), out=tmp_path / "run", settings=small, validation=held_out
+    ):
+        events.append(event)
+    best = [e.metrics["dice"] for e in events if isinstance(e, core.Validation) and e.improved][-1]
+    pairs = [
+        (core.predict(tmp_path / "run", item.scan).labels == 7, item.labels.data == 7)
+        for item in held_out
+    ]
+    both = sum((a & b).sum() for a, b in pairs)
+    total = sum(a.sum() + b.sum() for a, b in pairs)
+    assert 0 < best == pytest.approx(2 * both / total, abs=1e-4)
+
+    # A run that was stopped half-way ends with the same scores.
+    stop = core.StopFlag()
+    for event in core.iter_finetune(
+        labelled(1, 2), out=tmp_path / "parts", settings=small, validation=held_out, stop=stop
+    ):
+        if isinstance(event, core.Step) and event.step == 11:
+            stop.set()
+    resumed = core.finetune(
+        labelled(1, 2), out=tmp_path / "parts", validation=held_out, resume=True
+    )
+    assert resumed.metrics() == core.Run.open(tmp_path / "run").metrics()

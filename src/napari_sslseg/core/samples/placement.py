@@ -96,6 +96,11 @@ class Placement:
         images[keep + outside] = canvas[keep + inside]
         return resample(images, self.pixels, "image")
 
+    @property
+    def inside(self) -> tuple[slice, ...]:
+        """Index slices of the pixels of the canvas that are not padding."""
+        return self._overlap()[0]
+
     def _overlap(self) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
         """Return index slices of the canvas and of the resampled image for the same pixels."""
         inside, outside = [], []

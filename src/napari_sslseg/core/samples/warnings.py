@@ -127,9 +127,9 @@ def warn_about_cropped_slices(
         height, width = (max(sides) for sides in zip(*shapes, strict=True))
         warnings.warn(
             f"Slices of {len(larger)} of {count_phrase(len(names), 'scan')} are larger than "
-            f"{canvas[0]} × {canvas[1]} pixels (up to {height} × {width}), so only their middle is "
-            "used, also for the validation; predictions and scores are of whole slices. To see "
-            "whole slices, leave the size out, or sample them more coarsely with --spacing.",
+            f"{canvas[0]} × {canvas[1]} pixels (up to {height} × {width}), so the training sees "
+            "only their middle; validation, predictions and scores are of whole slices. To train "
+            "on whole slices, leave the size out, or sample them more coarsely with --spacing.",
             ScanWarning,
             stacklevel=2,
         )

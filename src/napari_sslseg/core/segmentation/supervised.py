@@ -1,6 +1,8 @@
 """Loss, validation and preview of the training on annotated samples."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -109,12 +111,50 @@ def batch_loss(
     return loss
 
 
+@dataclass(frozen=True, eq=False)
+class ValidationPart:
+    """Samples to validate on.
+
+    Attributes
+    ----------
+    store : Store
+        Store of the samples.
+    indices : ndarray
+        Their indices in the store.
+    inside : tuple of slice
+        Pixels of a sample that are of the scan; the others are padding.
+    """
+
+    store: Store
+    indices: np.ndarray
+    inside: tuple[slice, ...] = ()
+
+    def batches(self, settings: FinetuneSettings) -> "list[ValidationPart]":
+        """Divide the samples into batches that need no more memory than one of the training."""
+        size = settings.training.batch_size
+        trained = settings.preprocessing.size if settings.preprocessing else None
+        if isinstance(trained, tuple):
+            size = max(1, min(size, size * prod(trained) // prod(self.store.size)))
+        starts = range(0, len(self.indices), size)
+        return [replace(self, indices=self.indices[start : start + size]) for start in starts]
+
+
 def dice_validation(
-    store: Store, indices: np.ndarray, settings: FinetuneSettings, device: "torch.device"
+    parts: Sequence[ValidationPart], settings: FinetuneSettings, device: "torch.device"
 ) -> "Callable[[nn.Module], dict[str, float]] | None":
     """Make the validation: Dice of each class over all validation samples, and their mean.
 
-    Unknown voxels are left out, and so are samples in which a class is not labelled.
+    Unknown voxels and the padding around a scan are left out, and so are samples in which a class
+    is not labelled. A batch has at most about as many pixels as one of the training.
+
+    Parameters
+    ----------
+    parts : sequence of ValidationPart
+        Samples to validate on.
+    settings : FinetuneSettings
+        Classes, loss and batch size.
+    device : torch.device
+        Device of the network.
 
     Returns
     -------
@@ -122,25 +162,24 @@ def dice_validation(
         ``model -> scores`` by name; None without validation samples.
     """
     assert settings.classes is not None
-    if not len(indices):
+    batches = [batch for part in parts for batch in part.batches(settings)]
+    if not batches:
         return None
     classes = settings.classes
-    size = settings.training.batch_size
-    partial = bool(store.partial[indices].any())
 
     def validate(model: "nn.Module") -> dict[str, float]:
         import torch
 
         overlap = torch.zeros(len(classes), dtype=torch.int64)
         total = torch.zeros(len(classes), dtype=torch.int64)
-        for start, own in assign_to_processes(range(0, len(indices), size)):
+        for batch, own in assign_to_processes(batches):
             if not own:
                 continue
-            part = indices[start : start + size]
+            store, part, inside = batch.store, batch.indices, (slice(None), *batch.inside)
             scores = model(store.batch(part).to(device)).float()
-            predicted = class_probabilities(scores, settings.loss).argmax(1).cpu()
-            truth = store.label_batch(part)
-            known = known_voxels(store, part, truth) if partial else None
+            predicted = class_probabilities(scores, settings.loss).argmax(1).cpu()[inside]
+            truth = store.label_batch(part)[inside]
+            known = known_voxels(store, part, truth) if store.partial[part].any() else None
             for number in range(len(classes)):
                 a, b = predicted == number + 1, truth == number + 1
                 if known is not None:

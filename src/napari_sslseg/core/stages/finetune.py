@@ -34,6 +34,7 @@ from napari_sslseg.core.stages.finetune_steps import (
     resolve_steps,
     resumed_scans,
     select_samples,
+    whole_validation,
 )
 from napari_sslseg.core.stages.init_from import check_encoder_start, load_start, open_start
 from napari_sslseg.core.stages.options import RunOptions
@@ -82,7 +83,8 @@ def iter_finetune(
         network.
     validation : sequence of LabelledScan
         Scans of other subjects. The weights with the best Dice on them are the result; without
-        them it is the last weights.
+        them it is the last weights. Their slices are whole, as in a prediction, also if the
+        training sees only the middle of its slices.
     unlabelled : path-like, Volume, or several, optional
         Scans used without labels, as set by ``self_training`` of the settings. Labelled scans
         may be among them. Slices of labelled scans that are not annotated are used as well.
@@ -194,6 +196,10 @@ def _finetune(
     context.check_unchanged(store)
     settings = settings.model_copy(update={"preprocessing": store.settings, "classes": classes})
     samples = select_samples(store, scans, settings)
+    held_out = yield from whole_validation(context, store, scans, samples.validation)
+    if held_out is None:
+        yield context.stopped()
+        return
     yield from describe_middle(store, settings.middle_share)
     settings, steps_per_epoch = resolve_steps(settings, len(samples.training))
     machine.fabric.seed_everything(settings.training.seed, verbose=False)
@@ -224,7 +230,7 @@ def _finetune(
         if averaged and len(samples.unlabelled)
         else None,
         begin_epoch=loss.begin_epoch,
-        validate=dice_validation(store, samples.validation, settings, device),
+        validate=dice_validation(held_out, settings, device),
         monitor="dice",
         better="higher",
         describe=store.describe,

@@ -16,13 +16,15 @@ from napari_sslseg.core.runs.provenance import data_record
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.samples.build import Store, sample_dimensions
 from napari_sslseg.core.samples.middle_slices import annotated_middle, check_middle
+from napari_sslseg.core.samples.placement import prediction_placement
 from napari_sslseg.core.scans.classes.class_map import ClassMapLike
 from napari_sslseg.core.scans.classes.matching import describe_names
 from napari_sslseg.core.scans.classes.scan_classes import find_classes, match_labels
-from napari_sslseg.core.scans.labelled import LabelledScan, Scan, scan_subject
+from napari_sslseg.core.scans.labelled import LabelledScan, Scan, scan_geometry, scan_subject
 from napari_sslseg.core.scans.matching.patients import guess_together
 from napari_sslseg.core.segmentation.loss import score_channels
 from napari_sslseg.core.segmentation.self_training import round_starts
+from napari_sslseg.core.segmentation.supervised import ValidationPart
 from napari_sslseg.core.segmentation.unlabelled import (
     UNLABELLED,
     remove_copies,
@@ -30,6 +32,7 @@ from napari_sslseg.core.segmentation.unlabelled import (
     unlabelled_scans,
     with_unlabelled,
 )
+from napari_sslseg.core.settings.preprocessing import VolumePreprocessing
 from napari_sslseg.core.settings.stages import FinetuneSettings
 from napari_sslseg.core.stages.context import RunContext
 from napari_sslseg.core.stages.resume import same_labelled
@@ -170,6 +173,63 @@ def select_samples(
             f"{', '.join(map(str, store.classes))}; label one, or correct the classes."
         )
     return FinetuneSamples(training, validation, unlabelled)
+
+
+def whole_validation(
+    context: RunContext, store: Store, scans: FinetuneScans, chosen: np.ndarray
+) -> Generator[Event, None, list[ValidationPart] | None]:
+    """Validation samples as a prediction sees them, also where the training crops its slices.
+
+    Parameters
+    ----------
+    context : RunContext
+        Reads the scans.
+    store : Store
+        All samples of the training. Those of scans that fit on its canvas are taken from it.
+    scans : FinetuneScans
+        Scans of the store.
+    chosen : ndarray
+        Validation samples in ``store``.
+
+    Yields
+    ------
+    Event
+        Number of scans read.
+
+    Returns
+    -------
+    list of ValidationPart, or None
+        One for each size of the slices; None if the training is stopped.
+    """
+    settings = store.settings
+    if isinstance(settings, VolumePreprocessing):
+        return [ValidationPart(store, chosen)]  # Crops cover their scans.
+    scan_of = store.scan_index[chosen]
+    places = {
+        number: prediction_placement(scan_geometry(scans.all[number]), settings)
+        for number in np.unique(scan_of).tolist()
+    }
+    parts: list[ValidationPart] = []
+    for canvas in sorted({place.canvas for place in places.values()}):
+        numbers = [number for number, place in places.items() if place.canvas == canvas]
+        starts = {number: store.scans[number].start for number in numbers}
+        samples = store
+        if canvas != store.size:
+            larger = settings.model_copy(update={"size": canvas})
+            own = [scans.all[number] for number in numbers]
+            whole = yield from context.samples(own, larger, store.classes)
+            if whole is None:
+                return None
+            samples = whole
+            starts = dict(zip(numbers, (scan.start for scan in samples.scans), strict=True))
+        for place in dict.fromkeys(places[number] for number in numbers):
+            moved = [
+                chosen[scan_of == number] - store.scans[number].start + starts[number]
+                for number in numbers
+                if places[number] == place
+            ]
+            parts.append(ValidationPart(samples, np.concatenate(moved), place.inside))
+    return parts
 
 
 def resolve_steps(settings: FinetuneSettings, n_training: int) -> tuple[FinetuneSettings, int]:
