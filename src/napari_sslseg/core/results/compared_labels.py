@@ -12,6 +12,8 @@ from napari_sslseg.core.scans.classes.renumber import renumber_array
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.formats.labels.checks import are_whole
 from napari_sslseg.core.scans.labels import load_labels
+from napari_sslseg.core.scans.matching.other_patient import warn_about_other_patient
+from napari_sslseg.core.scans.names import scan_name
 from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import HasLabels, Volume
 
@@ -53,6 +55,24 @@ def open_both(
             labels = load_labels(labels, like=scan or grid)
         loaded[role] = labels
     return loaded["prediction"], _on_grid(loaded["truth"], loaded["prediction"])
+
+
+def warn_about_truth_of_other(prediction: Labels, truth: Labels) -> None:
+    """Warn if the names of a prediction and its truth are of different patients."""
+    if isinstance(prediction, Path | str):
+        path: Path | None = Path(prediction)
+        assert path is not None
+        name = subject = scan_name(path)
+    elif isinstance(prediction, tuple | np.ndarray):
+        return
+    else:
+        scan = prediction if isinstance(prediction, Volume) else prediction.volume
+        name, subject, path = scan.name, scan.subject, scan.path
+    files = getattr(truth, "path", truth)
+    if isinstance(files, str | Path):
+        files = (Path(files),)
+    if isinstance(files, tuple):
+        warn_about_other_patient(files, name, path, subject)
 
 
 def refuse_folder(labels: Labels, role: str) -> None:

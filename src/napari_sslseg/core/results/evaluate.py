@@ -31,12 +31,14 @@ from napari_sslseg.core.results.compared_labels import (
     open_both,
     refuse_folder,
     renumbered,
+    warn_about_truth_of_other,
 )
 from napari_sslseg.core.results.folder_pairs import pair_folders
 from napari_sslseg.core.results.overlap import class_score
 from napari_sslseg.core.results.prediction.journal import JOURNAL, use_in, written_lines
 from napari_sslseg.core.results.scores import ClassScore, Evaluation, VolumeScores
 from napari_sslseg.core.results.truth_options import TruthOptions
+from napari_sslseg.core.runs.lineage import Use
 from napari_sslseg.core.scans.classes.class_map import ClassMapLike
 from napari_sslseg.core.scans.classes.partial_labels import (
     LabelledClasses,
@@ -54,6 +56,8 @@ from napari_sslseg.core.scans.slices.annotated import (
     are_single_slices,
     as_annotated,
 )
+
+LEARNT = "The run learnt from labels of"
 
 
 def evaluate(
@@ -106,7 +110,8 @@ def evaluate(
     Returns
     -------
     VolumeScores
-        Dice, HD95 in mm and volumes in ml per class.
+        Dice, HD95 in mm and volumes in ml per class. A warning says if the run that made the
+        prediction learnt from labels of the patient, or if the names are of different patients.
 
     Raises
     ------
@@ -124,6 +129,10 @@ def evaluate(
     said = TruthOptions(ignore, background, labelled_classes, as_annotated(annotated))
     match = match_compared([(prediction, truth)], class_map, said)
     scores = _evaluate(prediction, truth, match.values, match.names, classes, said, spacing)
+    scores = replace(scores, use=_known_use(prediction))
+    if scores.flattered:
+        warnings.warn(f"{LEARNT} this patient, so the scores are too high.", ScanWarning, 2)
+    warn_about_truth_of_other(prediction, truth)
     _warn_about_classes_without_name([scores], match.names)
     if classes and all(score.dice is None for score in scores.classes.values()):
         every = _evaluate(prediction, truth, match.values, match.names, None, said, spacing)
@@ -262,9 +271,10 @@ def evaluate_folders(
     -------
     Evaluation
         Truths without a prediction are listed in ``unpredicted``; a warning names predictions
-        without a truth, which are not scored. Scans that the run learnt from
-        are not in the means, if :func:`~napari_sslseg.core.results.predict.iter_predict` wrote the
-        predictions.
+        without a truth, which are not scored. If
+        :func:`~napari_sslseg.core.results.predict.iter_predict` wrote the predictions, scans of
+        patients that the run learnt from are not in the means, unless there are no others; a
+        warning says so.
 
     Raises
     ------
@@ -345,7 +355,37 @@ def evaluate_folders(
             replace(v, classes={c: v.classes.get(c, ClassScore()) for c in found_classes})
             for v in volumes
         ]
-    return summarize(volumes, unpredicted=unpredicted)
+    evaluation = summarize(volumes, unpredicted=unpredicted)
+    _warn_about_learnt(evaluation)
+    return evaluation
+
+
+def _known_use(prediction: Labels) -> Use | None:
+    """How the run had used the scan of a prediction; None if that is not known."""
+    if isinstance(prediction, str | Path):
+        path = Path(prediction)
+        return use_in(written_lines([path]).get(path))
+    return getattr(prediction, "use", None)
+
+
+def _warn_about_learnt(evaluation: Evaluation) -> None:
+    """Warn about scans whose patients the run learnt from, and say whether the means are of them.
+
+    It is known only if predict wrote the predictions.
+    """
+    left, count = evaluation.left_out, len(evaluation.volumes)
+    if left:
+        total = evaluation.mean_dice_all
+        warnings.warn(
+            f"Not in the means: {len(left)} of {count_phrase(count, 'scan')}, since the run learnt "
+            f"from labels of these patients ({join_names(left)})."
+            + ("" if total is None else f" Mean Dice of all: {total:.4f}."),
+            ScanWarning,
+            stacklevel=3,
+        )
+    elif any(volume.flattered for volume in evaluation.volumes):
+        patients = "this patient" if count == 1 else "all these patients"
+        warnings.warn(f"{LEARNT} {patients}, so the scores are too high.", ScanWarning, 3)
 
 
 def _predicted(files: Iterable[Any]) -> tuple[dict[Path, Mapping[str, Any]], bool]:

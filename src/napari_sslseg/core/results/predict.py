@@ -1,7 +1,7 @@
 """Segment scans with a fine-tuned network; results are on the grid of the scan."""
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +45,7 @@ from napari_sslseg.core.results.prediction.possible_names import (
 from napari_sslseg.core.results.prediction.volumes import predict_volume
 from napari_sslseg.core.results.prediction.write_prediction import write_prediction
 from napari_sslseg.core.runs.check_network import check_run_network
-from napari_sslseg.core.runs.lineage import FLATTERED, DataUse, find_data_use, use_of
+from napari_sslseg.core.runs.lineage import FLATTERED, DataUse, Use, find_data_use, use_of
 from napari_sslseg.core.runs.provenance import file_hash
 from napari_sslseg.core.runs.record import is_run
 from napari_sslseg.core.runs.run import Run
@@ -121,6 +121,9 @@ class Prediction:
         Label values of the classes, ascending.
     class_names : mapping of int to str
         Names of the classes, as far as the run knows them.
+    use : str or None
+        How the run had used the scan or its patient, such as ``training``; None if its record does
+        not say it.
     """
 
     labels: np.ndarray = field(repr=False)
@@ -129,6 +132,7 @@ class Prediction:
     volume: Volume
     classes: tuple[int, ...]
     class_names: Mapping[int, str] = field(default_factory=dict)
+    use: Use | None = None
 
     @property
     def geometry(self) -> Geometry:
@@ -154,6 +158,8 @@ class Segmenter:
         Loss of the training, which determines the channels of the scores.
     class_names : mapping of int to str
         Names of the classes, as far as the run knows them.
+    data_use : DataUse or None
+        Scans and patients that the run learnt from; None if its record does not say it.
     """
 
     network: "nn.Module"
@@ -162,6 +168,7 @@ class Segmenter:
     device: str
     loss: LossKind = "dice-ce"
     class_names: Mapping[int, str] = field(default_factory=dict)
+    data_use: DataUse | None = field(default=None, repr=False)
 
 
 def load_segmenter(run: Run | str | Path, device: str = "auto") -> Segmenter:
@@ -196,6 +203,7 @@ def load_segmenter(run: Run | str | Path, device: str = "auto") -> Segmenter:
         str(chosen),
         settings.loss,
         run.class_names,
+        _data_use(run),
     )
 
 
@@ -253,9 +261,11 @@ def predict(
     """
     check_least_part(least_part)
     segmenter = model if isinstance(model, Segmenter) else load_segmenter(model, device)
+    volume = as_volume(scan, modality)
+    seen = segmenter.data_use
     steps = iter_predict_scan(
         segmenter,
-        as_volume(scan, modality),
+        volume,
         batch_size=batch_size,
         probabilities=probabilities,
         uncertainty=uncertainty,
@@ -263,7 +273,9 @@ def predict(
         least_part=least_part,
     )
     prediction: Prediction = result_of(steps)
-    return prediction
+    if seen is None:
+        return prediction
+    return replace(prediction, use=use_of(seen, scan_hash(volume), volume.subject))
 
 
 def iter_predict_scan(
@@ -491,7 +503,6 @@ def iter_predict(
     if resume:
         yield Message(f"{len(kept)} of {len(targets)} scans are segmented already.")
     remove_leftovers(Path(out))
-    seen = _data_use(run)
     written: list[Path] = []
     empty: list[str] = []
     said = False
@@ -534,7 +545,7 @@ def iter_predict(
                     names=names,
                     values=segmenter.classes,
                     files=[*targets],
-                    use=None if seen is None else use_of(seen, scan_hash(volume), item.subject),
+                    use=prediction.use,
                     overwrite=overwrite,
                 )
                 written.append(target)
@@ -553,9 +564,15 @@ def iter_predict(
         )
     learnt = [targets[file].name for file in written if journal.use(file) in FLATTERED]
     if learnt:
+        others = len(learnt) < len(written)
         yield Message(
-            f"The run learnt from labels of {len(learnt)} of {len(written)} scans, or of their "
-            f"patients: {join_names(learnt)}. evaluate leaves these predictions out of its means."
+            f"The run learnt from labels of {len(learnt)} of {count_phrase(len(written), 'scan')}, "
+            f"or of their patients: {join_names(learnt)}. "
+            + (
+                "The means of evaluate leave these predictions out."
+                if others
+                else "Their scores would be too high; predict scans of other patients as well."
+            )
         )
     yield Done((written, failed), stopped=len(written) + len(failed) < total)
 

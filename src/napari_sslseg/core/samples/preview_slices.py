@@ -7,9 +7,15 @@ import numpy as np
 
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.samples.normalize import Normalizer
-from napari_sslseg.core.samples.placement import placement, prediction_placement
+from napari_sslseg.core.samples.placement import (
+    canvas_size,
+    placement,
+    prediction_placement,
+    resampled_shape,
+)
 from napari_sslseg.core.samples.preprocess import prepare
 from napari_sslseg.core.samples.store import SampleStore, StoredScan
+from napari_sslseg.core.samples.warnings import warn_about_cropped_slices
 from napari_sslseg.core.scans.labelled import as_volume, scan_geometry
 from napari_sslseg.core.scans.series import Series
 from napari_sslseg.core.scans.volume import Modality, Volume
@@ -30,9 +36,11 @@ class PreviewSlices(SampleStore):
     scans : sequence of Volume or Series
         The scans.
     settings : Preprocessing
-        Preprocessing; the canvas is enlarged if a scan does not fit.
+        Preprocessing. Slices larger than its size are cropped, as in a training.
     modality : {"MR", "CT"}, optional
         Overrides the guess for every scan that is loaded here.
+    whole : bool
+        Whether the canvas is enlarged if a scan does not fit, as in a prediction.
     """
 
     noun = "slice"
@@ -43,6 +51,8 @@ class PreviewSlices(SampleStore):
         scans: Sequence[Volume | Series],
         settings: Preprocessing,
         modality: Modality | None = None,
+        *,
+        whole: bool = False,
     ) -> None:
         grids = [scan_geometry(scan) for scan in scans]
         counts = [grid.display_shape[PLANE_AXIS[settings.plane]] for grid in grids]
@@ -53,8 +63,13 @@ class PreviewSlices(SampleStore):
         ]
         super().__init__(records, ())
         self._sources, self._geometries, self._modality = scans, grids, modality
-        canvases = [prediction_placement(grid, settings).canvas for grid in grids]
-        self._size = max(h for h, _ in canvases), max(w for _, w in canvases)
+        shapes = [resampled_shape(grid, settings) for grid in grids]
+        self._size = canvas_size(shapes, settings)
+        if whole:
+            canvases = [prediction_placement(grid, settings).canvas for grid in grids]
+            self._size = max(h for h, _ in canvases), max(w for _, w in canvases)
+        elif settings.size and settings.fit == "pad":
+            warn_about_cropped_slices([scan.name for scan in scans], shapes, self._size)
         self.settings = settings
         self.annotated = self.foreground = self.partial = np.zeros(sum(counts), bool)
         self.folder = None

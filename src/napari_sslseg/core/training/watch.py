@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.common.sizes import PLANE_AXIS
-from napari_sslseg.core.samples.placement import Placement, placement
+from napari_sslseg.core.samples.placement import Placement, prediction_placement
 from napari_sslseg.core.samples.preview_slices import PreviewSlices
 from napari_sslseg.core.samples.store import SampleStore
 from napari_sslseg.core.scans.volume import Volume
@@ -110,12 +110,11 @@ class WatchedSlice:
         index = min(max(index, 0), volume.data.shape[PLANE_AXIS[self._settings.plane]] - 1)
         if self._prepared is None or self._prepared[:2] != (volume, index):
             record = self._records.get(volume.name)
-            if record is not None:
+            # The whole slice, as a prediction has it, also if the training sees only its middle.
+            place = prediction_placement(volume.geometry, self._settings)
+            if record is not None and place.canvas == self._store.size:
                 image = self._store.batch(np.array([record.start + index]))
-                size = self._store.size
             else:
-                slices = PreviewSlices([volume], self._settings)
-                image, size = slices.batch(np.array([index])), slices.size
-            place = placement(volume.geometry, self._settings, (size[-2], size[-1]))
+                image = PreviewSlices([volume], self._settings, whole=True).batch(np.array([index]))
             self._prepared = (volume, index, image, place)
         return self._prepared[2], self._prepared[3]

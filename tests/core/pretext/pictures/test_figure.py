@@ -16,6 +16,10 @@ from napari_sslseg.core.pretext.pictures.figure import preview_figure, slice_num
 CAPTIONS = {"original": "Original", "partner": "One view of it", "corrupted": "Another view of it"}
 
 
+SOURCES = ("patient_007_T2w_venous, axial slice 12 of 48",) * 2
+SIDES = "Axial: anterior is at the top, the patient's right is at the left."
+
+
 def preview(n=2, shape=(40, 48), **fields):
     rng = np.random.default_rng(0)
     arrays = {name: rng.normal(size=(n, 1, *shape)).astype(np.float32) for name in CAPTIONS}
@@ -70,6 +74,8 @@ def check_nothing_is_clipped(figure):
         (2, matrix_of(30, 30)),
         (3, {"notes": ("same side",) * 3}),
         (1, {"notes": ("a long story that does not end " * 8,)}),
+        (2, matrix_of(2, 2, sources=SOURCES, notes=("same side",) * 2, orientation=SIDES)),
+        (2, {"sources": SOURCES, "orientation": SIDES}),
     ],
 )
 @pytest.mark.parametrize("shape", [(40, 48), (16, 96), (96, 16)])

@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from napari_sslseg import core
 from napari_sslseg.cli.app import app
-from napari_sslseg.core.common.errors import ConfigError, DataError
+from napari_sslseg.core.common.errors import ConfigError, DataError, ScanWarning
+from napari_sslseg.core.pretext.pictures.figure import preview_figure
 from napari_sslseg.core.pretext.pictures.preview import preview
 from napari_sslseg.core.samples.build import default_preprocessing
 from napari_sslseg.core.samples.normalize import Normalizer
@@ -70,9 +71,27 @@ def test_slices_equal_those_of_a_store(scans):
     torch.testing.assert_close(few.batch(wanted), store.batch(wanted))
 
 
-def test_the_canvas_of_a_preview_is_enlarged_for_a_larger_scan(scans):
+def test_a_preview_crops_large_slices_as_the_training_does(scans):
     settings = default_preprocessing("MR").model_copy(update={"size": (48, 80)})
-    assert PreviewSlices(scans[:1], settings).size == (64, 80)
+    with pytest.warns(ScanWarning, match="only their middle"):
+        shown = preview(scans[0], task="mae", preprocessing=settings)
+    with pytest.warns(ScanWarning):
+        store = core.SliceStore.build(scans[:1], settings)
+    assert np.array_equal(shown.original, store.batch(middle_samples(store, 3)).numpy())
+    assert PreviewSlices(scans[:1], settings, whole=True).size == (64, 80)
+
+
+def test_a_preview_names_the_scan_the_slice_and_the_orientation(scans):
+    shown = preview(scans[:2], task="mae", slices=2)
+    store = PreviewSlices(scans[:2], default_preprocessing("MR"))
+    numbers = middle_samples(store, 2) - [0, store.scans[1].start]
+    for scan, number, text in zip(scans, numbers, shown.sources, strict=False):
+        assert scan.name in text
+        assert f"axial slice {number + 1} of 10" in text
+    figure = preview_figure(shown)
+    drawn = " ".join(axis.get_xlabel() for axis in figure.axes) + figure.get_supxlabel()
+    assert shown.sources[0] in drawn.replace("\n", " ")
+    assert "patient's right is at the left" in drawn.replace("\n", " ")
 
 
 def test_slices_are_spread_over_the_middle_of_the_scans(scans):

@@ -1,5 +1,6 @@
 """A preview of a pretext task as a figure, drawn without any window."""
 
+from itertools import zip_longest
 from textwrap import fill
 from typing import TYPE_CHECKING
 
@@ -61,13 +62,19 @@ def preview_figure(preview: PretextPreview, channel: int = 0) -> "Figure":
     labelled = preview.matrix is not None or preview.original.ndim == 5
     width = PANEL_INCHES * len(shown) + ROW_LABEL_INCHES * labelled
     characters = int(width * CHARACTERS_PER_INCH)
-    notes = [fill(note, characters) for note in preview.notes]
+    notes = [
+        fill(" · ".join(filter(None, words)), characters)
+        for words in zip_longest(preview.sources, preview.notes)
+    ]
+    sides = fill(preview.orientation, characters)
     lines = sum(note.count("\n") + 1 for note in notes)
+    lines += sides.count("\n") + 1 if sides else 0
     height = len(preview.original) * panel + NOTE_INCHES * lines + TITLE_INCHES
     figure = Figure(layout=ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0))
     if preview.matrix is None:
         figure.set_size_inches(width, height)
         _draw_rows(figure, preview, shown, notes, channel)
+        figure.supxlabel(sides, fontsize=8)
         return figure
     matrix = MatrixLayout(preview)
     if width + matrix.width <= WIDEST_INCHES:
@@ -80,6 +87,7 @@ def preview_figure(preview: PretextPreview, channel: int = 0) -> "Figure":
         parts = figure.subfigures(2, 1, squeeze=False, height_ratios=(height, room[1]))
     rows, beside = parts.ravel()
     _draw_rows(rows, preview, shown, notes, channel)
+    rows.supxlabel(sides, fontsize=8)
     draw_matrix(beside, preview, room)
     return figure
 

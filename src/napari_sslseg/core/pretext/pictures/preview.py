@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from napari_sslseg.core.common.errors import ConfigError, ScanWarning
 from napari_sslseg.core.common.events import return_value
 from napari_sslseg.core.common.example_pictures import PretextPreview
 from napari_sslseg.core.common.safe_files import refuse_existing
+from napari_sslseg.core.common.sizes import Plane
 from napari_sslseg.core.pretext.base import PretextTask
 from napari_sslseg.core.runs.check_network import check_run_network
 from napari_sslseg.core.runs.run import Run
@@ -36,6 +38,13 @@ from napari_sslseg.core.settings.stages import PretrainSettings
 
 if TYPE_CHECKING:
     from torch import nn
+
+ORIENTATIONS: dict[Plane, str] = {
+    "axial": "Axial: anterior is at the top, the patient's right is at the left.",
+    "coronal": "Coronal: superior is at the top, the patient's right is at the left.",
+    "sagittal": "Sagittal: superior is at the top, anterior is at the left.",
+}
+"""Sides of the patient at the borders of the pictures, whose axes are those of the display grid."""
 
 
 def preview(
@@ -137,7 +146,18 @@ def preview(
         model = build().eval()
         restore(model, run.weights)
     draw = runtime.sample_slices(shown, torch.Generator().manual_seed(seed))
-    return runtime.preview(store.batch(shown), draw, model)
+    picture = runtime.preview(store.batch(shown), draw, model)
+    rows: tuple[str, ...] = ()
+    if len(picture.original) == len(shown):  # Not if a row shows several samples.
+        rows = tuple(_source(store, number, found.plane) for number in shown.tolist())
+    return replace(picture, sources=rows, orientation=ORIENTATIONS[found.plane])
+
+
+def _source(store: SampleStore, number: int, plane: Plane) -> str:
+    """Scan and place of a sample, such as "case_1, axial slice 3 of 12"."""
+    scan = store.scans[store.scan_index[number]]
+    what = f"{plane} slice" if store.noun == "slice" else store.noun
+    return f"{scan.name}, {what} {number - scan.start + 1} of {scan.n_slices}"
 
 
 def _store(
