@@ -1,9 +1,9 @@
-"""A project of small labelled phantoms, a docked panel, and answers to dialogs."""
+"""A project of small labelled phantoms, and a docked panel."""
 
 import nibabel as nib
 import numpy as np
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QApplication, QMessageBox, QScrollArea
+from qtpy.QtWidgets import QScrollArea
 
 from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.project.project import Project
@@ -82,22 +82,3 @@ def open_panel(viewer, qtbot, panel, folder):
 def idle(host, qtbot):
     """Wait until all jobs have ended."""
     qtbot.waitUntil(lambda: not host.session.jobs)
-
-
-def answer(qtbot, text, heard=None):
-    """Press a button of the next dialog."""
-
-    def look():
-        box = QApplication.activeModalWidget()
-        if not isinstance(box, QMessageBox):
-            QTimer.singleShot(20, look)
-            return
-        if heard is not None:
-            heard.append(box.text())
-        buttons = {item.text().replace("&", ""): item for item in box.buttons()}
-        if text not in buttons:
-            box.reject()  # An open dialog would wait for ever.
-            raise AssertionError(f"{box.text()!r} has no button {text!r}, but {list(buttons)}")
-        qtbot.mouseClick(buttons[text], Qt.MouseButton.LeftButton)
-
-    QTimer.singleShot(20, look)

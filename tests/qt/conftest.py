@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from dialogs import not_asked
 from label_dock import Dock, write_project
 
 
@@ -15,6 +16,13 @@ def _needs_a_screen():
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def _every_expected_question_is_asked():
+    """An answer that is left would be given to a question of the next test."""
+    yield
+    assert not not_asked()
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -7,7 +7,7 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QComboBox, QDialog, QFileDialog, QPushButton, QTableWidget
 
-from loop_project import answer
+from dialogs import answer
 from named_labels import write_slicer
 from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.scans.labels import save_labels
@@ -117,18 +117,18 @@ def imported(dock, qtbot, count):
 def test_equal_names_need_no_question(dock, scans, qtbot, monkeypatch, tmp_path):
     project = dock.session.project
     first = write(scans, tmp_path / "a.nrrd", 0, {1: "liver", 2: "spleen"})
-    answer(qtbot, "Those with labels")
+    answer("Those with labels")
     start_import(dock, qtbot, monkeypatch, "p0", first)
     imported(dock, qtbot, 1)
     second = write(scans, tmp_path / "b.nrrd", 1, {1: "Spleen", 2: "LIVER"})
-    answer(qtbot, "Those with labels")
+    answer("Those with labels")
     start_import(dock, qtbot, monkeypatch, "p1", second)
     imported(dock, qtbot, 2)
     assert project.class_names == {1: "liver", 2: "spleen"}
     assert rows(project, "p1", 2) == ["spleen", "liver"]
     assert not any("background" in note for note in dock.notes)
     third = write(scans, tmp_path / "c.nrrd", 1, {1: "liver"})
-    answer(qtbot, "Those with labels")
+    answer("Those with labels")
     start_import(dock, qtbot, monkeypatch, "p1", third)
     imported(dock, qtbot, 3)
     assert "spleen is not in the labels of p1" in dock.notes[-1]
@@ -145,7 +145,7 @@ def test_new_names_are_asked_for_in_a_table(dock, scans, qtbot, monkeypatch, tmp
     heard = []
     choices = {0: "kidneys", 2: "Leave out"}
     answer_classes(qtbot, choices, "Import", heard)
-    answer(qtbot, "All slices")
+    answer("All slices")
     start_import(dock, qtbot, monkeypatch, "p0", path)
     imported(dock, qtbot, 1)
     assert heard[0] == [
@@ -165,7 +165,7 @@ def test_unclear_structures_must_be_chosen(dock, scans, qtbot, monkeypatch, tmp_
     path = write(scans, tmp_path / "a.nrrd", 0, {1: "liver", 2: "liver "})
     heard = []
     answer_classes(qtbot, {0: "liver", 1: "Leave out"}, "Import", heard)
-    answer(qtbot, "None")
+    answer("None")
     start_import(dock, qtbot, monkeypatch, "p0", path)
     imported(dock, qtbot, 1)
     assert heard == [[("liver (1)", "Choose …"), ("liver (2)", "Choose …")], False, True]
@@ -180,14 +180,14 @@ def test_values_without_names_are_asked_for_and_remembered(
     project.add_class("spleen")
     heard = []
     answer_classes(qtbot, {0: "spleen", 1: "Leave out"}, "Import", heard)
-    answer(qtbot, "None")
+    answer("None")
     first = write(scans, tmp_path / "a.nii.gz", 0, {1: None, 1035: None})
     start_import(dock, qtbot, monkeypatch, "p0", first)
     imported(dock, qtbot, 1)
     assert heard[0] == [("value 1", "liver"), ("value 1035", "Choose …")]
     assert rows(project, "p0", 2) == ["spleen", None]
     answer_classes(qtbot, {}, "Import", heard)
-    answer(qtbot, "None")
+    answer("None")
     second = write(scans, tmp_path / "b.nii.gz", 1, {1: None, 1035: None})
     start_import(dock, qtbot, monkeypatch, "p1", second)
     imported(dock, qtbot, 2)
@@ -212,7 +212,7 @@ def test_cancelling_imports_nothing(dock, scans, qtbot, monkeypatch, tmp_path):
 def test_255_is_kept_as_unknown_and_the_note_says_so(dock, scans, qtbot, monkeypatch, tmp_path):
     project = dock.session.project
     path = write(scans, tmp_path / "a.nii.gz", 0, {1: "", 2: "", 255: ""})
-    answer(qtbot, "Those with labels")
+    answer("Those with labels")
     start_import(dock, qtbot, monkeypatch, "p0", path)
     imported(dock, qtbot, 1)
     assert "255 is kept as unknown" in dock.notes[-1]

@@ -10,7 +10,8 @@ import pytest
 from qtpy.QtCore import QPoint, Qt, QTimer
 from qtpy.QtWidgets import QApplication, QFileDialog
 
-from loop_project import DONE, answer, idle, make_project, open_panel
+from dialogs import answer
+from loop_project import DONE, idle, make_project, open_panel
 from napari_sslseg import core
 from napari_sslseg.core.common.events import Preview
 from napari_sslseg.core.common.example_pictures import SlicePrediction
@@ -523,13 +524,13 @@ def test_labels_predictions_and_a_report_are_exported(
     form.what.setCurrentIndex(0)
     form.format.setCurrentIndex(0)
     asked = []
-    answer(qtbot, "Cancel", asked)
+    answer("Cancel", asked)
     stamp = (tmp_path / f"{names[0]}_labels.nii.gz").stat().st_mtime_ns
     press(qtbot, form.export)
     idle(host, qtbot)
     assert "3 of the files exist already" in asked[0]
     assert (tmp_path / f"{names[0]}_labels.nii.gz").stat().st_mtime_ns == stamp
-    answer(qtbot, "Replace")
+    answer("Replace")
     press(qtbot, form.export)
     idle(host, qtbot)
     assert (tmp_path / f"{names[0]}_labels.nii.gz").stat().st_mtime_ns > stamp

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from napari._qt.widgets.qt_viewer_buttons import QtViewerPushButton
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication, QLineEdit
+from qtpy.QtWidgets import QLineEdit
 
-from loop_project import answer
+from dialogs import answer
 from napari_sslseg.core.project.project import Project
 
 
@@ -34,7 +34,7 @@ def test_strokes_on_a_new_layer_of_napari_are_taken_over(ready):
     assert layer.name in warning.text()
     assert not ready.find("labels-saved").isVisible()
     questions = []
-    answer(ready.qtbot, "Take them over", questions)
+    answer("Take them over", questions)
     ready.press(Qt.Key.Key_D)
     assert layer.name in questions[0]
     np.testing.assert_array_equal(ready.layer.data == 1, layer.data > 0)
@@ -51,12 +51,12 @@ def test_strokes_on_a_new_layer_of_napari_are_taken_over(ready):
 
 
 def test_strokes_on_a_new_layer_are_offered_on_a_done_slice_too(ready):
-    answer(ready.qtbot, "Mark as empty")
+    answer("Mark as empty")
     ready.press(Qt.Key.Key_D)
     ready.until(lambda: bool(ready.project.done("ann")))
     done = ready.project.done("ann")
     layer = new_layer(ready)
-    answer(ready.qtbot, "Take them over")
+    answer("Take them over")
     ready.press(Qt.Key.Key_D)
     assert layer not in ready.viewer.layers
     assert ready.layer.data[done[0]].any()
@@ -73,7 +73,7 @@ def test_strokes_of_one_scan_do_not_become_labels_of_another(ready):
     assert "ann" in warning.text()
     assert warning.isVisible()
     assert not button.isVisible()
-    answer(ready.qtbot, "Mark as empty")
+    answer("Mark as empty")
     ready.press(Qt.Key.Key_D)
     ready.until(lambda: bool(ready.project.done("bob")))
     assert not ready.layer.data.any()
@@ -117,29 +117,13 @@ def test_strokes_on_another_layer_are_taken_over_by_the_button(ready):
     layer = new_layer(ready)
     layer.data[2] = 9  # Another slice, with a value that is no structure.
     layer.refresh()
-    ready.press(Qt.Key.Key_D)  # Cancelled: nothing happens.
+    answer("Cancel")
+    ready.press(Qt.Key.Key_D)
     assert not ready.layer.data.any()
     ready.click("take-strokes")
     assert set(np.unique(ready.layer.data)) == {0, 1}
     assert ready.layer.data[2].all()
     ready.until_saved()
-
-
-@pytest.fixture(autouse=True)
-def _cancel_other_dialogs(ready):
-    """Cancel dialogs that a test does not answer."""
-    from qtpy.QtCore import QTimer
-
-    def cancel():
-        box = QApplication.activeModalWidget()
-        if box is not None and box.isVisible():
-            box.reject()
-
-    timer = QTimer()
-    timer.timeout.connect(cancel)
-    timer.start(1500)
-    yield
-    timer.stop()
 
 
 def test_strokes_of_napari_become_the_chosen_structure(ready):
@@ -202,9 +186,9 @@ def test_erasing_a_removed_structure_cannot_be_undone_to_labels_without_a_name(r
     ready.press(Qt.Key.Key_P)
     ready.drag((-1, -1), (-1, 1))
     ready.until_saved()
-    answer(ready.qtbot, "Remove")
+    answer("Remove")
     ready.click("remove-class")
-    answer(ready.qtbot, "Erase everywhere")
+    answer("Erase everywhere")
     ready.until(lambda: 1 not in ready.project.class_names)
     ready.until(lambda: not ready.layer.data.any())
     ready.qtbot.keyClick(ready.canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
@@ -231,11 +215,12 @@ def test_a_deleted_layer_takes_the_scan_away_and_show_brings_it_back(ready):
 
 def test_an_empty_slice_is_confirmed_once_and_announced_later(ready):
     ready.scene.go_to(3)
-    ready.press(Qt.Key.Key_D)  # Cancelled.
+    answer("Cancel")
+    ready.press(Qt.Key.Key_D)
     assert ready.project.done("ann") == ()
     assert not ready.find("slice-done").isChecked()
     questions = []
-    answer(ready.qtbot, "Mark as empty", questions)
+    answer("Mark as empty", questions)
     ready.press(Qt.Key.Key_D)
     assert "no labels" in questions[0]
     ready.until(lambda: ready.project.done("ann") == (3,))
@@ -300,7 +285,7 @@ def test_a_done_slice_that_is_erased_is_no_longer_done(ready):
     assert not ready.layer.data.any()
     ready.until(lambda: ready.project.done("ann") == ())
     # The user may say that it is free of structures, and that stays.
-    answer(ready.qtbot, "Mark as empty")
+    answer("Mark as empty")
     ready.press(Qt.Key.Key_D)
     ready.until(lambda: ready.project.done("ann") == (7,))
     ready.until_saved()
@@ -316,7 +301,7 @@ def test_the_brush_stays_on_structures(ready):
     assert "spleen" in ready.notes[-1]
     ready.press(Qt.Key.Key_Equal)
     assert ready.layer.selected_label == 2
-    answer(ready.qtbot, "Remove")
+    answer("Remove")
     ready.layer.undo()
     ready.click("remove-class")
     ready.until(lambda: ready.layer.selected_label == 1)

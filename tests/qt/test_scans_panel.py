@@ -21,8 +21,8 @@ from qtpy.QtWidgets import (
     QStyleOptionViewItem,
 )
 
+from dialogs import answer
 from dicom_files import ramp, write_series
-from loop_project import answer
 from napari_sslseg.core.common.events import Done, Message
 from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.project.project import Project
@@ -235,10 +235,10 @@ class TestProjects:
         (tmp_path / "stuff").mkdir()
         (tmp_path / "stuff" / "notes.txt").write_text("mine")
         choosing(monkeypatch, tmp_path / "stuff")
-        answer(qtbot, "Cancel")
+        answer("Cancel")
         click(qtbot, panel.bar.new)
         assert dock.session.project is None
-        answer(qtbot, INSIDE)
+        answer(INSIDE)
         click(qtbot, panel.bar.new)
         assert dock.session.project.folder == tmp_path / "stuff" / "few-shot project"
 
@@ -268,11 +268,11 @@ class TestWithoutProject:
     ):
         shutil.copytree(scans / "images", tmp_path / "mine")
         files = sorted((tmp_path / "mine").iterdir())
-        answer(qtbot, "Cancel")
+        answer("Cancel")
         drop(panel, files)
         qtbot.wait(300)
         assert dock.session.project is None
-        answer(qtbot, "Create it there")
+        answer("Create it there")
         drop(panel, files)
         qtbot.waitUntil(lambda: dock.session.project is not None)
         idle(dock, qtbot)
@@ -281,7 +281,7 @@ class TestWithoutProject:
 
     def test_a_dropped_folder_gets_a_project_beside_it(self, dock, panel, qtbot, scans, tmp_path):
         shutil.copytree(scans / "images", tmp_path / "mine")
-        answer(qtbot, "Create it there")
+        answer("Create it there")
         drop(panel, [tmp_path / "mine"])
         qtbot.waitUntil(lambda: dock.session.project is not None)
         idle(dock, qtbot)
@@ -293,7 +293,7 @@ class TestWithoutProject:
         file = min((tmp_path / "mine").iterdir())
         viewer.open(str(file), plugin=PLUGIN)
         assert panel.opened_box.isVisible()
-        answer(qtbot, "Create it there")
+        answer("Create it there")
         click(qtbot, panel.opened_add)
         idle(dock, qtbot)
         assert len(dock.session.project.names) == 1
@@ -333,7 +333,7 @@ class TestAdding:
         # It is forgotten with the scans that it was left out with.
         for name in panel.session.project.names:
             choose_row(panel, qtbot, name)
-            answer(qtbot, "Remove")
+            answer("Remove")
             click(qtbot, panel.list.remove)
         assert not panel.left_out_box.isVisible()
 
@@ -446,10 +446,10 @@ class TestList:
         project = dock.session.project
         dock.session.mark_done("phantom_mr_000", [3])
         choose_row(full, qtbot, "phantom_mr_000")
-        answer(qtbot, "Cancel")
+        answer("Cancel")
         click(qtbot, full.list.remove)
         assert "phantom_mr_000" in project.names
-        answer(qtbot, "Remove")
+        answer("Remove")
         qtbot.keyClick(full.list.table, Qt.Key.Key_Delete)
         assert "phantom_mr_000" not in project.names
         assert dock.scene.image is None
@@ -493,7 +493,7 @@ class TestList:
         path = scans / "labels/phantom_mr_000.nii.gz"
         choose_row(full, qtbot, "phantom_mr_000")
         choosing(monkeypatch, path)
-        answer(qtbot, choice)
+        answer(choice)
         click(qtbot, full.list.labels)
         project, name = dock.session.project, "phantom_mr_000"
         qtbot.waitUntil(lambda: project.has_labels(name))
@@ -561,14 +561,14 @@ class TestView:
         assert dock.scene.slice == dock.scene.image.data.shape[1] // 2
         dock.session.mark_done("phantom_mr_000", [4, 5])
         seen = []
-        answer(qtbot, "Cancel", seen)
+        answer("Cancel", seen)
         click(qtbot, axial)
         assert len(seen) == 1
         assert "2 slices" in seen[0]
         assert "axial" in seen[0]
         assert project.plane == "coronal"
         assert coronal.isChecked()
-        answer(qtbot, "Unmark 2 slices")
+        answer("Unmark 2 slices")
         click(qtbot, axial)
         assert project.plane == "axial"
         assert project.done("phantom_mr_000") == ()
@@ -673,11 +673,11 @@ class TestClosing:
         )
         layer.data_setitem((np.array([1]), np.array([2]), np.array([3])), 1)
         questions = []
-        answer(qtbot, "Cancel", questions)
+        answer("Cancel", questions)
         window.close()
         assert window.isVisible()
         assert layer.name in questions[0]
-        answer(qtbot, "Take them over and close")
+        answer("Take them over and close")
         window.close()
         forget_window(viewer)
         with Project.open(folder) as again:
@@ -716,11 +716,11 @@ class TestClosing:
         folder, ends = dock.session.project.folder, []
         window = viewer.window._qt_window
         dock.session.run("finetune", "Fine-tuning", training(ends))
-        answer(qtbot, "Cancel")
+        answer("Cancel")
         window.close()
         assert window.isVisible()
         assert dock.session.training is not None
-        answer(qtbot, "Stop it and close")
+        answer("Stop it and close")
         window.close()
         assert window.isVisible()  # The window stays responsive while the training is saved.
         qtbot.waitUntil(lambda: dock.shutdown.over)
@@ -912,7 +912,7 @@ class TestLabelsBesideScans:
         project = dock.session.project
         assert project.names == ("s0_ct", "s1_ct")
         assert panel.import_found.text() == "Import the labels of 2 scans…"
-        answer(qtbot, "Those with labels")
+        answer("Those with labels")
         click(qtbot, panel.import_found)
         idle(dock, qtbot)
         value = {name: value for value, name in project.class_names.items()}
@@ -931,7 +931,7 @@ class TestLabelsBesideScans:
         idle(dock, qtbot)
         choose_row(panel, qtbot, "s0_ct")
         choosing(monkeypatch, sorted((organs / "s0" / "segmentations").iterdir()))
-        answer(qtbot, "All slices")
+        answer("All slices")
         click(qtbot, panel.list.labels)
         qtbot.waitUntil(lambda: dock.session.project.has_labels("s0_ct"))
         idle(dock, qtbot)

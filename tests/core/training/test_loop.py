@@ -239,7 +239,7 @@ class TestPause:
         count, busy = len(events), time.process_time()
         time.sleep(0.5)
         assert len(events) == count
-        assert time.process_time() - busy < 0.1
+        assert time.process_time() - busy < 0.4  # It does not spin.
         pause.clear()
         thread.join(60)
         assert Status("running", 5) in events
