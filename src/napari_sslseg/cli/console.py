@@ -129,7 +129,7 @@ def follow(
 
 def _describe_stop(result: Any, resumable: bool) -> str:
     if result is None:
-        return "Stopped before there was a result."
+        return "Stopped before there was a result; run the same command again to start anew."
     resume = "; use --resume to continue" if resumable or hasattr(result, "record") else ""
     return f"Stopped; the results so far are saved{resume}."
 

@@ -545,3 +545,34 @@ class TestSparseTruth:
                 warnings.simplefilter("error", ScanWarning)
                 scores = evaluate_folders(tmp_path / "p", tmp_path / "t", annotated=said)
             assert scores.volumes[0].classes[1].dice == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("names", "warns"),
+    [
+        (("case_01", "case_01"), ""),
+        (("case_01", "case_02"), "another one"),
+        (("P01_ED", "P01_ES"), "different phases"),
+    ],
+)
+def test_a_truth_whose_name_is_of_another_scan_is_doubted(tmp_path, names, warns):
+    for folder, name in zip(("predictions", "truth"), names, strict=True):
+        (tmp_path / folder).mkdir()
+        save(tmp_path / folder / f"{name}.nii.gz", cube())
+    files = [next((tmp_path / folder).iterdir()) for folder in ("predictions", "truth")]
+    for score in (evaluate, evaluate_folders):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            score(*files)
+        said = " ".join(str(one.message) for one in caught if one.category is ScanWarning)
+        assert (warns in said) if warns else not said
+
+
+def test_a_truth_of_another_phase_is_named_and_not_taken(tmp_path):
+    for folder, names in (("predictions", ("P01_ED", "P02_ED")), ("truth", ("P01_ES", "P02_ED"))):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            save(tmp_path / folder / f"{name}.nii.gz", cube())
+    with pytest.warns(ScanWarning, match="P01_ES there is of the same patient as P01_ED"):
+        found = evaluate_folders(tmp_path / "predictions", tmp_path / "truth")
+    assert [volume.name for volume in found.volumes] == ["P02_ED"]

@@ -237,11 +237,11 @@ def _plane(plane: str | None, start: "Run | None", base: "Preset | None") -> Any
 def _resume(
     images: Path, labels: Path, sequence: str | None, unlabelled: Sequence[Path], **common: Any
 ) -> Iterator[Event]:
-    from napari_sslseg.core.runs.run import Run
     from napari_sslseg.core.scans.matching.pair_scans import pair_scans
     from napari_sslseg.core.stages.finetune import iter_finetune
+    from napari_sslseg.core.stages.resume import open_resumed
 
-    sequence = sequence or Run.open(common["out"], "finetune").sequence
+    sequence = sequence or open_resumed(common["out"], "finetune").sequence
     labelled = pair_scans(images, labels, every_image=False, match_classes=False, sequence=sequence)
     return iter_finetune(labelled, unlabelled=unlabelled, resume=True, **common)
 

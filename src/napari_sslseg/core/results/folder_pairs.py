@@ -18,6 +18,7 @@ from napari_sslseg.core.scans.matching.pair_scans import scans_to_pair
 from napari_sslseg.core.scans.matching.pairing import LabelFiles, Pairing
 from napari_sslseg.core.scans.matching.patients import Patients, guess_together, with_patients
 from napari_sslseg.core.scans.matching.sequences import choose_sequence
+from napari_sslseg.core.scans.matching.subjects import guess_subject, of_other_moments
 from napari_sslseg.core.scans.names import scan_name, unique_by_name
 from napari_sslseg.core.scans.series import Series
 
@@ -90,7 +91,7 @@ def pair_folders(
         _refuse_misspelt(missing, unpredicted, truth)
         warnings.warn(
             f"Not scored: {len(missing)} of {len(scans)} predictions have no truth in {truth} "
-            f"({join_names(missing)}).",
+            f"({join_names(missing)}).{_other_moments(missing, unpredicted)}",
             ScanWarning,
             stacklevel=3,
         )
@@ -101,6 +102,7 @@ def pair_folders(
         raise DataError(
             f"No truth in {truth} for {len(missing)} of {len(scans)} predictions, such as "
             f"{missing[0]}; choose the folder of their truth, or give both the same name{hint}."
+            f"{_other_moments(missing, unpredicted)}"
         )
     pairs = [
         FolderPair(scan, files, true[number])
@@ -113,16 +115,36 @@ def pair_folders(
 def _refuse_misspelt(missing: Sequence[str], truths: Sequence[str], folder: Path) -> None:
     """Refuse predictions without a truth if a truth without a prediction has a similar name.
 
-    Names with other numbers are those of other scans.
+    Names with other numbers, phases or visits are those of other scans.
     """
     for name in missing:
-        alike = [other for other in truths if _numbers(other) == _numbers(name)]
+        alike = [
+            other
+            for other in truths
+            if _numbers(other) == _numbers(name) and not of_other_moments(other, name)
+        ]
         if found := get_close_matches(name, alike, n=1, cutoff=0.5):
             raise DataError(
                 f"The prediction {name} has no truth in {folder}, but {found[0]} there has no "
                 "prediction; if they are of the same scan, give them the same name, else move one "
                 "of them away."
             )
+
+
+def _other_moments(missing: Sequence[str], truths: Sequence[str]) -> str:
+    """Say that truths without a prediction are of other phases or visits; empty if none is."""
+    for name in missing:
+        found = [
+            other
+            for other in truths
+            if of_other_moments(other, name) and guess_subject(other) == guess_subject(name)
+        ]
+        if found:
+            return (
+                f" {join_names(found)} there is of the same patient as {name}, but of another "
+                "phase or visit, so it is not taken for its truth."
+            )
+    return ""
 
 
 def _numbers(name: str) -> list[int]:

@@ -1,5 +1,6 @@
 """Segment scans with a fine-tuned network; results are on the grid of the scan."""
 
+import warnings
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from napari_sslseg.core.common.errors import (
     ConfigError,
     DataError,
     GeometryError,
+    ScanWarning,
     StorageError,
     VolumeError,
 )
@@ -49,6 +51,7 @@ from napari_sslseg.core.runs.lineage import FLATTERED, DataUse, Use, find_data_u
 from napari_sslseg.core.runs.provenance import file_hash
 from napari_sslseg.core.runs.record import is_run
 from napari_sslseg.core.runs.run import Run
+from napari_sslseg.core.runs.run_files import remark_unfinished
 from napari_sslseg.core.runs.weights.checkpoints import check_weights, restore
 from napari_sslseg.core.samples.normalize import Normalizer
 from napari_sslseg.core.samples.placement import Placement, prediction_placement
@@ -260,7 +263,13 @@ def predict(
         If the scan is too large for this network and machine.
     """
     check_least_part(least_part)
-    segmenter = model if isinstance(model, Segmenter) else load_segmenter(model, device)
+    if isinstance(model, Segmenter):
+        segmenter = model
+    else:
+        run = Run.open(model, "finetune")
+        segmenter = load_segmenter(run, device)
+        if remark := remark_unfinished(run.folder):
+            warnings.warn(remark, ScanWarning, stacklevel=2)
     volume = as_volume(scan, modality)
     seen = segmenter.data_use
     steps = iter_predict_scan(
@@ -498,6 +507,8 @@ def iter_predict(
         f"{segmenter.preprocessing.modality} scans with the classes "
         f"{_spoken(segmenter.classes, names)}."
     )
+    if remark := remark_unfinished(run.folder):
+        yield Message(remark)
     for note in () if names else inherited_names(Path(out), segmenter.classes):
         yield Message(f"{note[0].upper()}{note[1:]}")
     if resume:

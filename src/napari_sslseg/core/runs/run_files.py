@@ -76,14 +76,41 @@ def claim(folder: Path, *, overwrite: bool = False, planned: bool = False) -> No
 def _what_to_do(folder: Path) -> str:
     """Say how to continue the run of a folder if it is not finished, or how to replace it."""
     other = "choose another folder, or pass --overwrite (in Python overwrite=True)."
-    states = {"stopped": "was stopped", "interrupted": "was interrupted"}
-    status = _read_entries(folder / RECORD).get("status")
-    state = (states | {"running": "has not finished"}).get(str(status))
-    if state is None:
+    state = describe_unfinished(folder)
+    if not state:
         return f"; {other}"
+    return f" that {state}; continue it with --resume (in Python resume=True), {other}"
+
+
+def describe_unfinished(folder: Path) -> str:
+    """Say that the run of a folder is not finished, such as "was stopped at step 120 of 400".
+
+    Empty if it is finished, or its record does not say it.
+    """
+    record = _read_entries(folder / RECORD)
+    states = {"stopped": "was stopped", "interrupted": "was interrupted"}
+    states |= {"running": "has not finished", "failed": "ended with an error"}
+    state = states.get(str(record.get("status")))
+    if state is None:
+        return ""
     step = _read_entries(folder / "last.json").get("step")
-    after = f" after step {step}" if isinstance(step, int) else ""
-    return f" that {state}{after}; continue it with --resume (in Python resume=True), {other}"
+    if not isinstance(step, int):
+        return state
+    settings = record.get("settings")
+    training = settings.get("training") if isinstance(settings, dict) else None
+    steps = training.get("steps") if isinstance(training, dict) else None
+    return f"{state} at step {step:,}" + (f" of {steps:,}" if isinstance(steps, int) else "")
+
+
+def remark_unfinished(folder: Path) -> str:
+    """Say that a run whose weights are used is not finished, and what to do; empty if it is."""
+    state = describe_unfinished(folder)
+    if not state:
+        return ""
+    return (
+        f"The run {folder} {state}, and its weights so far are used; continue it with --resume (in "
+        "Python resume=True) for its final ones."
+    )
 
 
 def _read_entries(path: Path) -> dict[str, Any]:

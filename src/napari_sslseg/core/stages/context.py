@@ -131,8 +131,19 @@ class RunContext:
             reader=reader or ScanReader(),
         )
 
-    def run(self, work: Callable[["RunContext"], Iterator[Event]]) -> Iterator[Event]:
+    def run(
+        self,
+        work: Callable[["RunContext"], Iterator[Event]],
+        describe_finished: Callable[[Run], Iterator[Event]] = lambda run: iter(()),
+    ) -> Iterator[Event]:
         """Lock the folder, find the run to resume, do the work, and log its events.
+
+        Parameters
+        ----------
+        work : callable
+            The work, of a run that is not finished.
+        describe_finished : callable
+            Reports what the run does not know, if it is finished already.
 
         Raises
         ------
@@ -144,7 +155,7 @@ class RunContext:
             If one of several processes that train together has ended.
         """
         if self.options.resume:
-            Run.open(self.out, self.kind)  # Before a folder is made for the lock.
+            open_resumed(self.out, self.kind)  # Before a folder is made for the lock.
         with report_lost_process():
             with ExitStack() as locks:
                 # The last stage uses the folder of the whole run, which is locked already.
@@ -152,14 +163,19 @@ class RunContext:
                 if self.position is None or not self.position.last:
                     note = run_on_first(lambda: locks.enter_context(run_lock(self.out)).note)
                 if is_first():
-                    yield from record_events(self._work(work, note), self.log)
+                    yield from record_events(self._work(work, describe_finished, note), self.log)
                 else:
                     # The first process reports for all.
-                    yield from (e for e in self._work(work) if isinstance(e, Done))
+                    yield from (
+                        e for e in self._work(work, describe_finished) if isinstance(e, Done)
+                    )
             barrier()  # No process continues or ends before the folder is complete.
 
     def _work(
-        self, work: Callable[["RunContext"], Iterator[Event]], note: str | None = None
+        self,
+        work: Callable[["RunContext"], Iterator[Event]],
+        describe_finished: Callable[[Run], Iterator[Event]],
+        note: str | None = None,
     ) -> Iterator[Event]:
         if note is not None:
             yield Message(note)
@@ -176,6 +192,7 @@ class RunContext:
         messages, found = run_on_first(self._read_resumed)
         yield from messages
         if isinstance(found, Run):
+            yield from describe_finished(found)
             yield Done(found)
         else:
             yield from work(replace(self, resumed=found))

@@ -38,7 +38,7 @@ from napari_sslseg.core.stages.finetune_steps import (
 )
 from napari_sslseg.core.stages.init_from import check_encoder_start, load_start, open_start
 from napari_sslseg.core.stages.options import RunOptions
-from napari_sslseg.core.stages.resume import refuse_settings
+from napari_sslseg.core.stages.resume import describe_changed_labels, refuse_settings
 from napari_sslseg.core.stages.split import hold_out
 from napari_sslseg.core.training.layer_plans import make_layer_plan, resolve_strategy
 from napari_sslseg.core.training.watch import Watch
@@ -137,7 +137,8 @@ def iter_finetune(
     yield from context.run(
         lambda context: _finetune(
             context, labelled, validation, unlabelled, settings, class_map, sequence
-        )
+        ),
+        lambda run: describe_changed_labels(run, [*labelled, *validation]),
     )
 
 
@@ -177,7 +178,7 @@ def _finetune(
     settings = context.resolve(settings, start, scans.training[0].scan)
     yield from context.describe_modality(settings, start, scans.training[0].scan)
     check_settings(settings)
-    classes = resolve_classes(context, settings, scans)
+    classes = yield from resolve_classes(context, settings, scans)
     assert settings.preprocessing is not None
     store = yield from context.samples(scans.all, settings.preprocessing, classes)
     if store is None:

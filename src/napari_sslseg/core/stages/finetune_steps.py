@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_sslseg.core.common.errors import DataError
 from napari_sslseg.core.common.events import Event, Message, Milestone
-from napari_sslseg.core.common.text import join_names
+from napari_sslseg.core.common.text import count_phrase, join_names, printable
 from napari_sslseg.core.runs.provenance import data_record
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.samples.build import Store, sample_dimensions
@@ -19,7 +19,11 @@ from napari_sslseg.core.samples.middle_slices import annotated_middle, check_mid
 from napari_sslseg.core.samples.placement import prediction_placement
 from napari_sslseg.core.scans.classes.class_map import ClassMapLike
 from napari_sslseg.core.scans.classes.matching import describe_names
-from napari_sslseg.core.scans.classes.scan_classes import find_classes, match_labels
+from napari_sslseg.core.scans.classes.scan_classes import (
+    find_classes,
+    match_labels,
+    unannotated_classes,
+)
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan, scan_geometry, scan_subject
 from napari_sslseg.core.scans.matching.patients import guess_together
 from napari_sslseg.core.segmentation.loss import score_channels
@@ -142,13 +146,25 @@ def check_settings(settings: FinetuneSettings) -> None:
 
 def resolve_classes(
     context: RunContext, settings: FinetuneSettings, scans: FinetuneScans
-) -> tuple[int, ...]:
-    """Label values of the classes, as set or as found in the labels."""
+) -> Generator[Message, None, tuple[int, ...]]:
+    """Label values of the classes, as set or as found in the labels; report those left out."""
     assert settings.preprocessing is not None
-    if settings.classes:
-        return settings.classes
+    plane, read = settings.preprocessing.plane, context.reader.labels
     labelled = [*scans.training, *scans.validation]
-    return find_classes(labelled, settings.preprocessing.plane, context.reader.labels)
+    classes = settings.classes or find_classes(labelled, plane, read)
+    if any(not isinstance(item.annotated, str | None) for item in labelled):
+        left = unannotated_classes(labelled, plane, read)
+        for value, where in left.items():
+            if settings.classes and value not in settings.classes:
+                continue
+            name = scans.class_names.get(value)
+            named = f"{printable(name, 60)} ({value})" if name else f"the value {value}"
+            yield Message(
+                f"Not learnt: {named}, since no annotated slice shows it. It is on other slices of "
+                f"{count_phrase(len(where), 'scan')} ({join_names(where)}); annotate one of them, "
+                "and add it to the list of annotated slices."
+            )
+    return classes
 
 
 def select_samples(

@@ -9,6 +9,7 @@ from napari_sslseg.core.common.events import Message
 from napari_sslseg.core.common.text import count_phrase, did_you_mean
 from napari_sslseg.core.runs.check_network import check_parts, check_run_network
 from napari_sslseg.core.runs.run import Kind, Run
+from napari_sslseg.core.runs.run_files import remark_unfinished
 from napari_sslseg.core.samples.build import default_preprocessing
 from napari_sslseg.core.scans.labelled import scan_geometry
 from napari_sslseg.core.scans.reader import ScanReader
@@ -193,6 +194,8 @@ def load_start(
         return (yield from _load_imagenet(model, network))
     report = transfer(load_weights(start.weights), model, parts)
     yield Message(f"Start from {start.folder.name}: {report.summary()}")
+    if remark := remark_unfinished(start.folder):
+        yield Message(remark)
     for name, source, target in report.mismatched:
         yield Message(f"Not copied, shapes differ: {name} is {source}, here {target}.")
     return {"init": start.folder.name, "transfer": report.as_dict()}

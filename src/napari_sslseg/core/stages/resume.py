@@ -1,12 +1,14 @@
 """Resume a run: open it, and find the scans that it was trained on."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from napari_sslseg.core.common.errors import CheckpointError, ConfigError, SslsegError
-from napari_sslseg.core.common.text import printable
+from napari_sslseg.core.common.errors import CheckpointError, ConfigError, SslsegError, StorageError
+from napari_sslseg.core.common.events import Event, Message, Progress
+from napari_sslseg.core.common.text import count_phrase, join_names, printable
 from napari_sslseg.core.runs.provenance import (
     DEFAULT_MEANING,
     ScanRecord,
@@ -14,14 +16,17 @@ from napari_sslseg.core.runs.provenance import (
     label_names,
     scan_records,
 )
+from napari_sslseg.core.runs.record import is_run
 from napari_sslseg.core.runs.run import Kind, Run
-from napari_sslseg.core.samples.store import hash_scan
+from napari_sslseg.core.runs.run_files import claim
+from napari_sslseg.core.samples.store import hash_scan, load_scan
 from napari_sslseg.core.scans.classes.segment import fold_class
 from napari_sslseg.core.scans.labelled import LabelledScan
 from napari_sslseg.core.scans.matching.patients import with_subject
 from napari_sslseg.core.scans.slices.ranges import ALL_SLICES, parse_ranges
 from napari_sslseg.core.scans.sources import without_labels
 from napari_sslseg.core.segmentation.unlabelled import UNLABELLED
+from napari_sslseg.core.settings.stages import FinetuneSettings
 
 if TYPE_CHECKING:
     from napari_sslseg.core.samples.store import SampleStore
@@ -37,6 +42,11 @@ def open_resumed(out: Path, kind: Kind) -> Run:
     CheckpointError
         If there is none, or it is damaged, or of another kind.
     """
+    if not any(is_run(path) for path in (out, *out.glob("*/"))) and not _has_files(out):
+        raise CheckpointError(
+            f"There is no run in {out} to resume, as if it was stopped before its first step; "
+            "start it without --resume (in Python resume=False), or check the path."
+        )
     run = Run.open(out, kind)
     scan_records(run)
     if run.record["settings"].get("preprocessing") is None:
@@ -45,6 +55,15 @@ def open_resumed(out: Path, kind: Kind) -> Run:
             "again with --overwrite (in Python overwrite=True)."
         )
     return run
+
+
+def _has_files(folder: Path) -> bool:
+    """Whether a folder has other files than those of a run that ended before its first step."""
+    try:
+        claim(folder)
+    except StorageError:
+        return True
+    return False
 
 
 def is_finished(run: Run) -> bool:
@@ -117,23 +136,74 @@ def same_labelled(
         if entry.role == UNLABELLED:
             parts[2].append(without_labels(item))
             continue
-        _check_names(run, entry, item)
-        if entry.annotated is not None and not volumes:
-            try:
-                if entry.annotated == ALL_SLICES:
-                    item = replace(item, annotated=None)
-                else:
-                    # The plane is not known here, so the longest side is the limit.
-                    end = max(item.geometry.shape)
-                    item = replace(item, annotated=parse_ranges(entry.annotated, end))
-            except ValueError as error:
-                raise CheckpointError(
-                    f"The record of {run.folder} is damaged (annotated slices of {entry.name}); "
-                    "use another run."
-                ) from error
-        item = replace(item, **{**DEFAULT_MEANING, **entry.meaning, "values": entry.values})
-        parts[entry.role == "validation"].append(item)
+        parts[entry.role == "validation"].append(_as_before(run, entry, item, volumes=volumes))
     return parts
+
+
+def _as_before(run: Run, entry: ScanRecord, item: LabelledScan, *, volumes: bool) -> LabelledScan:
+    """Labels with the slices, the classes and the meaning of values that a run used."""
+    _check_names(run, entry, item)
+    if entry.annotated is not None and not volumes:
+        try:
+            if entry.annotated == ALL_SLICES:
+                item = replace(item, annotated=None)
+            else:
+                # The plane is not known here, so the longest side is the limit.
+                end = max(item.geometry.shape)
+                item = replace(item, annotated=parse_ranges(entry.annotated, end))
+        except ValueError as error:
+            raise CheckpointError(
+                f"The record of {run.folder} is damaged (annotated slices of {entry.name}); "
+                "use another run."
+            ) from error
+    return replace(item, **{**DEFAULT_MEANING, **entry.meaning, "values": entry.values})
+
+
+def describe_changed_labels(run: Run, labelled: Sequence[LabelledScan]) -> Iterator[Event]:
+    """Name the scans whose labels a finished run does not know, and say what to do.
+
+    Parameters
+    ----------
+    run : Run
+        A finished fine-tuning run.
+    labelled : sequence of LabelledScan
+        Labels that were given to resume it.
+    """
+    settings = run.settings(FinetuneSettings)
+    assert settings.preprocessing is not None
+    volumes = settings.network.dimensions == 3
+    entries = {entry.name: entry for entry in scan_records(run) if entry.role != UNLABELLED}
+    often = Counter(item.name for item in labelled)
+    new = [item.name for item in labelled if item.name not in entries]
+    changed = []
+    for number, item in enumerate(labelled):
+        entry = entries.get(item.name)
+        if entry is None or not entry.labels or often[item.name] > 1:
+            continue
+        try:
+            before = _as_before(run, entry, item, volumes=volumes)
+            loaded = load_scan(
+                before,
+                settings.preprocessing.plane,
+                settings.classes or (),
+                settings.preprocessing.modality,
+                whole=volumes,
+            )
+            if loaded.digests()[1] != entry.labels:
+                changed.append(item.name)
+        except SslsegError:  # Such as a new class, or values with other names.
+            changed.append(item.name)
+        yield Progress("Comparing labels", number + 1, len(labelled))
+    said = [
+        f"the labels of {count_phrase(len(names), 'scan')} {what} ({join_names(names)})"
+        for names, what in ((changed, "changed since it was trained"), (new, "are new"))
+        if names
+    ]
+    if said:
+        yield Message(
+            f"The run does not know all of these labels: {' and '.join(said)}. To learn from them, "
+            "train into another folder, or again with --overwrite (in Python overwrite=True)."
+        )
 
 
 def _check_names(run: Run, entry: ScanRecord, item: LabelledScan) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import stat
 import sys
+import warnings
 
 import nibabel as nib
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from command_line import run
 from napari_sslseg import core
-from napari_sslseg.core.common.errors import DataError, StorageError
+from napari_sslseg.core.common.errors import DataError, ScanWarning, StorageError
 from napari_sslseg.core.common.events import Done, Message
 from napari_sslseg.core.results.predict import iter_predict
 
@@ -195,3 +196,26 @@ def test_a_prediction_that_is_replaced_keeps_its_place_and_permissions(named, tm
     lines = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
     assert [line["file"] for line in lines] == ["s.nii.gz"] * 2
     events_of(named, [scan], out=out, resume=True)
+
+
+def test_scores_of_patients_that_the_run_learnt_from_are_doubted(trained, tmp_path):
+    """In Python too: of a prediction, of its file, and of a folder of such files only."""
+    source = trained.parent
+    truth = source / "labels/p0.nii"
+    prediction = core.predict(trained, source / "images/p0.nii.gz", device="cpu")
+    assert prediction.use == "training"
+    stranger = core.predict(trained, write_scan(tmp_path / "new/x9.nii.gz", 9), device="cpu")
+    assert stranger.use == "unseen"
+    out = tmp_path / "out"
+    said = texts(events_of(trained, [source / "images"], out=out))
+    assert "Their scores would be too high" in said
+    with pytest.warns(ScanWarning, match="learnt from labels of this patient"):
+        assert core.evaluate(prediction, truth).use == "training"
+    with pytest.warns(ScanWarning, match="learnt from labels of this patient"):
+        core.evaluate(out / "p0.nii.gz", truth)
+    with pytest.warns(ScanWarning, match="learnt from labels of all these patients"):
+        found = core.evaluate_folders(out, source / "labels")
+    assert not found.left_out
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ScanWarning)
+        core.evaluate(stranger, truth)

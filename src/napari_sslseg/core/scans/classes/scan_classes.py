@@ -147,6 +147,28 @@ def find_classes(
     return tuple(sorted(values))
 
 
+def unannotated_classes(
+    labelled: Iterable[LabelledScan],
+    plane: Plane,
+    read_labels: Callable[[LabelledScan], Volume] | None = None,
+) -> dict[int, list[str]]:
+    """Classes that are only on slices that are not annotated, with the scans that have them.
+
+    Parameters as in :func:`find_classes`.
+    """
+    shown: set[int] = set()
+    elsewhere: dict[int, list[str]] = {}
+    for item in labelled:
+        labels = item.load_labels() if read_labels is None else read_labels(item)
+        slices = np.moveaxis(labels.data, PLANE_AXIS[plane], 0)
+        mask = item.annotated_mask(slices)
+        shown.update(np.unique(slices[mask]).tolist())
+        if not mask.all():
+            for value in set(np.unique(slices[~mask]).tolist()) - {0, item.background, item.ignore}:
+                elsewhere.setdefault(int(value), []).append(item.name)
+    return {value: elsewhere[value] for value in sorted(elsewhere) if value not in shown}
+
+
 def class_indices(
     data: np.ndarray,
     classes: Sequence[int],

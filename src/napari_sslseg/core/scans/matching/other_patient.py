@@ -13,7 +13,7 @@ from napari_sslseg.core.scans.matching.label_names import (
     is_of_case,
     without_label_words,
 )
-from napari_sslseg.core.scans.matching.subjects import guess_subject
+from napari_sslseg.core.scans.matching.subjects import guess_subject, of_other_moments
 from napari_sslseg.core.scans.names import scan_name
 
 Relation = Literal["same", "unknown", "other", "other number"]
@@ -73,7 +73,7 @@ def relation_of_names(labels: Path, scan: str, path: Path | None, subject: str) 
 def warn_about_other_patient(
     labels: Path | Sequence[Path], scan: str, path: Path | None, subject: str
 ) -> None:
-    """Warn if labels that were given for a scan are of another number.
+    """Warn if labels that were given for a scan are of another number, phase or visit.
 
     Parameters
     ----------
@@ -87,6 +87,15 @@ def warn_about_other_patient(
             warnings.warn(
                 f"The labels {file} were given for the scan {printable(scan, 100)}, but their name "
                 "is that of another one; check that they are of the same patient.",
+                ScanWarning,
+                stacklevel=3,
+            )
+            return
+        if of_other_moments(scan_name(file), scan):
+            warnings.warn(
+                f"The labels {file} were given for the scan {printable(scan, 100)}, but their "
+                "names are of different phases or visits of the patient; check that they are of "
+                "the same scan.",
                 ScanWarning,
                 stacklevel=3,
             )
