@@ -35,3 +35,17 @@ def test_the_folder_in_which_one_is_has_a_name_in_messages(tmp_path, monkeypatch
     done = run("series", ".")
     assert done.returncode == 2
     assert str(tmp_path / "scans") in done.stderr
+
+
+def test_label_maps_are_no_usable_scans(tmp_path):
+    write(tmp_path / "p0.nii.gz", 0)
+    values = np.zeros((16, 16, 6), np.uint8)
+    values[4:9, 4:9, 1:4] = 3
+    for number in (1, 2):
+        nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / f"p{number}.nii.gz")
+    done = run("series", tmp_path)
+    assert done.stdout.count("label map") == 2
+    assert "Usable: 1 of 3" in done.stderr
+    assert "2 files with the values of a label map (p1, p2)" in done.stderr
+    found = json.loads(run("series", tmp_path, "--json").stdout)
+    assert [item["label_map"] for item in found] == [False, True, True]

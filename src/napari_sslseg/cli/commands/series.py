@@ -12,12 +12,15 @@ import typer
 from napari_sslseg.cli.console import records, say
 from napari_sslseg.cli.options import Json, Patients
 from napari_sslseg.cli.training import say_patients
+from napari_sslseg.core.common.text import count_phrase, join_names
 
 if TYPE_CHECKING:
     from napari_sslseg.core.scans.series import Series
 
 MOST_GUESSES = 20
 """Files whose values are read to guess their modality, since that takes time."""
+
+LABEL_MAP = "label map"
 
 
 def series(
@@ -33,22 +36,29 @@ def series(
     found = list_series(paths)
     if patients:
         found = with_patients(found, patients)
-    if as_json:
-        print(json.dumps([_as_dict(item) for item in found]))
-        return
     good = [item for item in found if item.problem is None]
+    guesses = _guesses(good)
+    maps = [item for item in good if guesses.get(item.path) == LABEL_MAP]
+    if as_json:
+        print(json.dumps([_as_dict(item, guesses.get(item.path)) for item in found]))
+        return
     if good:
         titles = ["scan", "patient", "modality", "slices × rows × columns", "mm", "folder"]
         notes = any(item.notes for item in good)
-        guesses = _guesses(good)
         rows = [_row(item, guesses.get(item.path), paths, notes) for item in good]
         records(titles + ["note"] * notes, rows)
     for line in _describe_problems([item for item in found if item.problem is not None]):
         say(f"Not usable: {line}")
     say(
-        f"Usable: {len(good)} of {len(found)}, by their headers; voxel values are checked when "
-        "they are read."
+        f"Usable: {len(good) - len(maps)} of {len(found)}, by their headers; voxel values are "
+        "checked when they are read."
     )
+    if maps:
+        say(
+            f"Not scans: {count_phrase(len(maps), 'file')} with the values of a label map "
+            f"({join_names([item.name for item in maps])}), which commands refuse as a scan; give "
+            "them as labels, or leave them out."
+        )
     if any(item.modality is None for item in good):
         say(
             "Modality: without a header that gives it, it is guessed from the values of at most "
@@ -67,15 +77,19 @@ def series(
 
 
 def _guesses(items: Iterable["Series"]) -> dict[Path, str]:
-    """Guess the modality of the first files whose header does not give it."""
+    """Guess from values what the first files without a modality in their header are."""
     from napari_sslseg.core.common.errors import SslsegError
-    from napari_sslseg.core.scans.volume import guess_modality_of
+    from napari_sslseg.core.scans.matching.label_guess import has_label_values
+    from napari_sslseg.core.scans.matching.label_names import has_label_words
+    from napari_sslseg.core.scans.volume import guess_modality
 
     found: dict[Path, str] = {}
     for item in items:
         if item.modality is None and item.path not in found and len(found) < MOST_GUESSES:
             try:
-                found[item.path] = f"{guess_modality_of(item)} (guess)"
+                values = item.opened().values(item.frame)
+                is_map = has_label_values(values, named=has_label_words(item.name))
+                found[item.path] = LABEL_MAP if is_map else f"{guess_modality(values)} (guess)"
             except SslsegError as error:
                 found[item.path] = "unknown"
                 say(f"Not readable: {error}")
@@ -110,7 +124,7 @@ def _describe_problems(items: Iterable["Series"]) -> list[str]:
     ]
 
 
-def _as_dict(item: "Series") -> dict[str, Any]:
+def _as_dict(item: "Series", guess: str | None) -> dict[str, Any]:
     geometry = item.geometry
     return {
         "name": item.name,
@@ -118,6 +132,8 @@ def _as_dict(item: "Series") -> dict[str, Any]:
         "path": str(item.path),
         "files": len(item.files),
         "modality": item.modality,
+        # Not known of files whose values were not read.
+        "label_map": None if guess is None else guess == LABEL_MAP,
         "shape": None if geometry is None else geometry.display_shape,
         "spacing_mm": None if geometry is None else geometry.spacing,
         "orientation": None if geometry is None else geometry.orientation,

@@ -1,7 +1,7 @@
 """Segment scans with a fine-tuned network; results are on the grid of the scan."""
 
 import warnings
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,6 +98,15 @@ NOTHING_FOUND = (
     "on its scans, and that these scans are of the same kind."
 )
 """What to do if no class is found in any scan."""
+
+LABEL_MAP = "looks like a label map; leave it out", "look like label maps; leave them out"
+NO_DICOM = (
+    "is not a DICOM series, which a DICOM segmentation must refer to; choose another format, such "
+    "as nii.gz",
+    "are not DICOM series, which a DICOM segmentation must refer to; choose another format, such "
+    "as nii.gz",
+)
+"""Why a file is not segmented, of one and of several."""
 
 LARGE = 2**30
 """Bytes of memory of a prediction from which it is announced."""
@@ -305,7 +314,7 @@ def iter_predict_scan(
         Progress after each batch of slices, in voxels, and last Done with the Prediction.
     """
     if looks_like_labels(volume):
-        raise DataError(f"{volume.path or volume.name} looks like a label map; leave it out.")
+        raise DataError(_describe_refused([str(volume.path or volume.name)], *LABEL_MAP))
     shape, count = volume.data.shape, 1 + len(segmenter.classes)
     need = prediction_memory(
         volume.geometry,
@@ -516,6 +525,7 @@ def iter_predict(
     remove_leftovers(Path(out))
     written: list[Path] = []
     empty: list[str] = []
+    refused: dict[tuple[str, str], list[str]] = {}
     said = False
     staging: TemporaryFolder | None = None
     try:
@@ -527,14 +537,15 @@ def iter_predict(
                 continue
             try:
                 if suffix == DICOM_SUFFIX and not is_dicom(item.files[0]):
-                    raise VolumeError(
-                        f"{item.path} is not a DICOM series, which a DICOM segmentation must refer "
-                        "to; choose another format, such as nii.gz."
-                    )
+                    refused.setdefault(NO_DICOM, []).append(str(item.path))
+                    continue
                 # Before the scan is read.
                 check_memory(item.name, needs.get(item.name, 0))
                 stamp = scan_stamp(item)
                 volume = as_volume(item, modality)
+                if looks_like_labels(volume):
+                    refused.setdefault(LABEL_MAP, []).append(str(item.path))
+                    continue
                 if not said:
                     said = True
                     yield Message(_modality_message(item, volume, modality))
@@ -568,6 +579,9 @@ def iter_predict(
     finally:
         if staging is not None:
             staging.remove()
+    n_refused = sum(map(len, refused.values()))
+    stopped = len(written) + len(failed) + n_refused < total
+    failed += [_describe_refused(paths, *words) for words, paths in refused.items()]
     if empty:
         yield Message(
             f"No class was found in {len(empty)} of {len(written)} scans: {join_names(empty)}."
@@ -585,7 +599,14 @@ def iter_predict(
                 else "Their scores would be too high; predict scans of other patients as well."
             )
         )
-    yield Done((written, failed), stopped=len(written) + len(failed) < total)
+    yield Done((written, failed), stopped=stopped)
+
+
+def _describe_refused(paths: Sequence[str], one: str, several: str) -> str:
+    """One sentence for all files that are refused for the same reason."""
+    if len(paths) == 1:
+        return f"{paths[0]} {one}."
+    return f"{len(paths)} files {several}: {join_names(paths)}."
 
 
 def _compare_names(names: Mapping[int, str], segmenter: Segmenter) -> Iterator[Message]:

@@ -219,3 +219,18 @@ def test_scores_of_patients_that_the_run_learnt_from_are_doubted(trained, tmp_pa
     with warnings.catch_warnings():
         warnings.simplefilter("error", ScanWarning)
         core.evaluate(stranger, truth)
+
+
+def test_label_maps_among_the_scans_are_named_in_one_sentence(trained, tmp_path):
+    scan = write_scan(tmp_path / "in/x9.nii.gz", 9)
+    for number in range(5):
+        labels = nib.load(trained.parent / "labels/p0.nii")
+        nib.save(labels, tmp_path / f"in/m{number}.nii.gz")
+    written, failed = events_of(trained, [tmp_path / "in"], out=tmp_path / "out")[-1].result
+    assert [path.name for path in written] == [scan.name]
+    (sentence,) = failed
+    assert "5 files look like label maps" in sentence
+    assert "m0.nii.gz" in sentence
+    done = run("predict", trained, tmp_path / "in", "--out", tmp_path / "again")
+    assert done.returncode == 2
+    assert done.stderr.count("label map") == 1
