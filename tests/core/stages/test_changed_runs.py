@@ -115,3 +115,10 @@ def test_a_class_that_no_listed_slice_shows_is_named(folder, tmp_path):
     assert "Not learnt: the value 2" in said or "Not learnt: the value 1" in said
     assert "(p0, p1)" in said
     assert "Not learnt" not in train(whole, tmp_path / "whole")
+
+
+def test_a_training_says_which_labels_it_took_for_which_scan(folder, tmp_path):
+    said = train(items(folder), tmp_path / "run")
+    assert "p0 ← labels/p0.nii.gz" in said
+    record = core.Run.open(tmp_path / "run").record["data"]
+    assert [entry["label_files"] for entry in record] == [[f"labels/p{n}.nii.gz"] for n in (0, 1)]

@@ -15,7 +15,7 @@ from napari_sslseg.core.common.safe_files import open_regular
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.scans.classes.read import read_segments
 from napari_sslseg.core.scans.classes.segment import clean_name
-from napari_sslseg.core.scans.labelled import LabelledScan
+from napari_sslseg.core.scans.labelled import LabelledScan, label_file_names
 from napari_sslseg.core.scans.slices.ranges import ALL_SLICES, format_ranges
 from napari_sslseg.core.scans.volume import Volume
 
@@ -49,8 +49,9 @@ def data_record(
     held_out, unlabelled : iterable of int
         Numbers of the scans used for validation only, and of those used without labels.
     labelled : sequence of LabelledScan
-        The first scans of the store. The record says which classes their label values are, if they
-        are not the classes themselves, and what is unknown in the labels.
+        The first scans of the store. The record names their label files, and says which classes
+        their label values are, if they are not the classes themselves, and what is unknown in the
+        labels.
 
     Returns
     -------
@@ -80,6 +81,8 @@ def data_record(
         entry |= meanings.get(number, {})
         if names := _names_of_classes(labelled[number], store) if number < len(labelled) else {}:
             entry["names"] = names
+        if files := label_file_names(labelled[number]) if number < len(labelled) else []:
+            entry["label_files"] = files
         found.append(entry)
     return found
 

@@ -9,13 +9,16 @@ from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.common.text import count_phrase, join_names
 from napari_sslseg.core.samples.store import StoredScan
 from napari_sslseg.core.scans.formats.labels.checks import may_be_of_other_patient
-from napari_sslseg.core.scans.labelled import LabelledScan
+from napari_sslseg.core.scans.labelled import LabelledScan, label_file_names
 from napari_sslseg.core.scans.matching.other_patient import relation_of_names
 from napari_sslseg.core.scans.slices.annotated import are_single_slices
 from napari_sslseg.core.scans.slices.ranges import parse_range_ends
 
 LARGE_SHARE = 0.5
 """A class that fills more of the annotated slices than this may mean "unknown"."""
+
+MOST_PAIRS = 3
+"""Scans that are listed with their label files in one message."""
 
 MOST_LISTED = 20
 """Classes that are listed in one message."""
@@ -47,6 +50,7 @@ def describe_labels(
     """
     pairs = list(zip(labelled, stored, strict=True))
     spoken = [names.get(value, f"class {value}") for value in classes]
+    yield from _say_pairs(labelled)
     yield from _doubt_patients(labelled)
     yield from _say_classes(pairs, classes, names)
     yield from _say_unknown(pairs)
@@ -55,6 +59,21 @@ def describe_labels(
     yield from _doubt_slices([pair for pair in unsaid if pair[0].annotated is None], plane)
     yield from _doubt_classes([p for p in unsaid if p[0].labelled_classes is None], spoken)
     yield from _doubt_filling([pair for pair in unsaid if pair[0].ignore is None], classes)
+
+
+def _say_pairs(labelled: Sequence[LabelledScan]) -> Iterator[Message]:
+    """Say which label file was taken for which scan; the record of the run has all."""
+    found = [(item.name, names) for item in labelled if (names := label_file_names(item))]
+    pairs = [
+        f"{name} ← {files[0]}" + (f" and {len(files) - 1} more files" if len(files) > 1 else "")
+        for name, files in found
+    ]
+    if pairs:
+        more = "" if len(pairs) <= MOST_PAIRS else "; the record of the run (data) lists all"
+        yield Message(
+            f"Labels of {count_phrase(len(pairs), 'scan')} by file: "
+            f"{join_names(pairs, MOST_PAIRS)}{more}."
+        )
 
 
 def _doubt_patients(labelled: Sequence[LabelledScan]) -> Iterator[Message]:

@@ -168,3 +168,9 @@ def scan_subject(scan: Scan) -> str:
     if isinstance(scan, LabelledScan):
         scan = scan.scan
     return scan.subject if isinstance(scan, Volume) else as_series(scan).subject
+
+
+def label_file_names(item: LabelledScan) -> list[str]:
+    """Names of the label files of a scan with their folders; none if its labels are in memory."""
+    files = item.labels if isinstance(item.labels, tuple) else (item.labels,)
+    return [f"{f.absolute().parent.name}/{f.name}" for f in files if isinstance(f, Path)]
