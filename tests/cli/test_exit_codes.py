@@ -93,3 +93,24 @@ def test_a_usage_error_ends_with_one_mark(words):
     assert "?." not in done.stderr
     assert ".." not in done.stderr
     assert done.stderr.rstrip().endswith("--help.")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("series", "my", "scans"),
+        ("finetune", "--images", "my", "scans", "--labels", "x", "--out", "o"),
+        ("predict", "run", "my", "scans/p", "0", "--out", "o"),
+        ("runs", "my", "scans"),
+    ],
+)
+def test_a_path_without_quotes_is_named(tmp_path, monkeypatch, line):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my scans" / "p 0").mkdir(parents=True)
+    word = '"my scans/p 0"' if "0" in line else '"my scans"'
+    assert refused(run(*line), "needs quotes", word)
+    assert "quotes" not in run("series", "another", "folder").stderr
+
+
+def test_two_runs_lead_to_compare(tmp_path):
+    assert refused(run("runs", tmp_path / "a", tmp_path / "b"), "--compare", str(tmp_path / "b"))

@@ -61,7 +61,8 @@ app.command()(presets)
 app.command()(preview)
 app.command()(series)
 app.command()(export)
-app.command()(runs)
+# A second folder is refused with a word about --compare.
+app.command(context_settings={"allow_extra_args": True})(runs)
 app.command("import-weights")(import_weights)
 
 

@@ -21,6 +21,7 @@ import typer
 
 from napari_sslseg.cli.console import Interrupted, fail, print_table, show_scan_warnings
 from napari_sslseg.cli.interrupts import INTERRUPTED
+from napari_sslseg.cli.unquoted import quoting_hint
 from napari_sslseg.core.common.compute.distributed import is_first, rank
 from napari_sslseg.core.common.errors import ClassesError, SslsegError
 
@@ -56,13 +57,14 @@ def run_app(app: typer.Typer) -> int:
         return USER_ERROR
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        fail(f"{where}{error.strerror or error}; check the path and the disk.")
+        fail(f"{where}{error.strerror or error}; check the path and the disk. {_hint()}".rstrip())
         return USER_ERROR
     except USAGE_ERROR as error:
         command = getattr(getattr(error, "ctx", None), "command_path", PROGRAM)
         message = error.format_message().rstrip(".")
         # Newer versions of click ask at the end: Did you mean 'pretrain'?
-        fail(f"{message}{'' if message.endswith('?') else '.'} See {command} --help.")
+        message += "" if message.endswith("?") else "."
+        fail(" ".join(filter(None, [message, _hint(), f"See {command} --help."])))
         return USER_ERROR
     if code == INTERRUPTED:
         # Newer versions of Typer return this code and print nothing.
@@ -78,9 +80,14 @@ def _replace_unprintable_characters() -> None:
             stream.reconfigure(errors="replace")
 
 
+def _hint() -> str:
+    return quoting_hint(sys.argv[1:])
+
+
 def _report_from_one_process(error: SslsegError) -> int:
     if is_first():
-        fail(error.sentence if isinstance(error, ClassesError) else str(error))
+        sentence = error.sentence if isinstance(error, ClassesError) else str(error)
+        fail(f"{sentence} {_hint()}".rstrip())
         if isinstance(error, ClassesError):
             print_table(error.table)
     else:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_sslseg.cli.console import records, say, table
+from napari_sslseg.cli.console import for_shell, records, say, table
 from napari_sslseg.cli.options import Json
+from napari_sslseg.core.common.errors import ConfigError
 
 if TYPE_CHECKING:
     from napari_sslseg.core.runs.listing import RunSummary
@@ -19,6 +20,7 @@ TITLES = [
 
 
 def runs(
+    context: typer.Context,
     folder: Annotated[Path, typer.Argument(help="Folder of run folders.")],
     compare: Annotated[
         tuple[str, str] | None,
@@ -35,6 +37,12 @@ def runs(
     """List the runs in a folder and below, compare two, or write their metrics for TensorBoard."""
     from napari_sslseg.core.runs.listing import list_runs
 
+    if context.args:
+        second = Path(context.args[0])
+        raise ConfigError(
+            "This takes one folder of runs; to compare two runs, write napari-sslseg runs "
+            f"{for_shell(folder.parent)} --compare {for_shell(folder)} {for_shell(second)}."
+        )
     if compare:
         _compare(folder, compare, as_json)
         return
