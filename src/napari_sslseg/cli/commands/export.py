@@ -105,7 +105,7 @@ def export(
         found.data,
         out,
         like=scan,
-        classes=names or None,
+        classes=names,
         algorithm=dicom_algorithm,
         overwrite=overwrite,
     )

@@ -167,7 +167,7 @@ class ProjectClasses:
                 kept[name] = self._files.put_aside(path, move=False)
                 # With its own header, so that the scan may be missing.
                 erased = np.where(found.data == value, 0, found.data)
-                save_labels(erased, path, like=found, overwrite=True)
+                save_labels(erased, path, like=found, classes={}, overwrite=True)
         except BaseException:
             for name, copy in kept.items():
                 self._files.put_back(name, copy, seen=seen[name])

@@ -200,7 +200,7 @@ class ProjectLabels:
             self._folder.check_unchanged()
             if self._files.needs_copy(name):
                 self._files.put_aside(path, move=False)
-            save_labels(labels, path, like=grid, overwrite=True)
+            save_labels(labels, path, like=grid, classes={}, overwrite=True)
             self._files.note_state(name)
         return path
 
@@ -278,7 +278,7 @@ class ProjectLabels:
             state = file_state(own)
             try:
                 with atomic_path(own, follow_link=True) as temporary:
-                    save_labels(data, temporary, like=grid, overwrite=True)
+                    save_labels(data, temporary, like=grid, classes={}, overwrite=True)
                     # A full disk is noticed before anything is changed.
                     self._mark_if_plane(now, name, format_ranges(both))
                 done = self._finish_import(name, plane, marked, accepted)

@@ -57,6 +57,7 @@ from napari_sslseg.core.samples.normalize import Normalizer
 from napari_sslseg.core.samples.placement import Placement, prediction_placement
 from napari_sslseg.core.samples.preprocess import prepare
 from napari_sslseg.core.samples.store import scan_hash
+from napari_sslseg.core.scans.classes.segment import refuse_equal_names
 from napari_sslseg.core.scans.classes.write_class_list import (
     check_class_list,
     inherited_names,
@@ -498,6 +499,7 @@ def iter_predict(
     journal = PredictionJournal(Path(out), settings)
     kept = _complete(journal, targets) if resume else set()
     if names and not stores_classes(f"labels{suffix}"):
+        refuse_equal_names(names)
         check_class_list(
             Path(out), names, [*targets], values=segmenter.classes, overwrite=overwrite
         )

@@ -1,5 +1,6 @@
 """Load label maps into the display grid; save them back to the source grid."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
@@ -12,6 +13,7 @@ from napari_sslseg.core.common.errors import (
     PATH,
     ConfigError,
     GeometryError,
+    ScanWarning,
     StorageError,
     VolumeError,
     check_type,
@@ -19,8 +21,9 @@ from napari_sslseg.core.common.errors import (
 from napari_sslseg.core.common.safe_files import refuse_existing
 from napari_sslseg.core.scans.classes.class_codes import Algorithm, SegmentClass
 from napari_sslseg.core.scans.classes.read import read_segments
+from napari_sslseg.core.scans.classes.segment import refuse_equal_names
 from napari_sslseg.core.scans.classes.structure_files import merge_structures
-from napari_sslseg.core.scans.classes.write_class_list import listed_classes
+from napari_sslseg.core.scans.classes.write_class_list import inherited_names, listed_classes
 from napari_sslseg.core.scans.formats.dispatch import is_dicom, open_image
 from napari_sslseg.core.scans.formats.image_file import ImageFile, check_present
 from napari_sslseg.core.scans.formats.labels.checks import (
@@ -194,7 +197,8 @@ def save_labels(
         Names of the label values; those of a prediction by default. A DICOM segmentation and NRRD
         (as a segmentation of 3D Slicer) store them. There every class gets a segment, even if it
         does not occur; a value without a name is called "class N". For other formats they are
-        added to ``classes.json`` in the folder, which :func:`read_segment_names` reads.
+        added to ``classes.json`` in the folder, which :func:`read_segment_names` reads. Without
+        names a warning says which ones such a file gives them; ``{}`` says that this is meant.
     algorithm : {"MANUAL", "SEMIAUTOMATIC", "AUTOMATIC"}, optional
         How the labels were created, which only a DICOM segmentation stores: by a person, by a
         person with the help of a method, or by a method alone. Default: automatic for a prediction,
@@ -216,7 +220,7 @@ def save_labels(
         If the file cannot be written, is the scan itself, a DICOM image or a link to a scan, or
         ``classes.json`` gives other names to the values; or if it exists, unless ``overwrite``.
     ConfigError
-        If the name of the file is too long.
+        If the name of the file is too long, or two classes have the same name but for case.
     """
     scan = "the scan as core.load_volume(path), or core.predict's result in place of the labels"
     check_type(like, (Volume, NoneType), "like", scan)
@@ -292,6 +296,11 @@ def save_labels(
         class_options = {"classes": classes, "algorithm": algorithm or "MANUAL"}
     elif classes:
         names = {int(value): _class_name(item) for value, item in classes.items()}
+        refuse_equal_names(names)
+    elif classes is None:
+        # Names that nobody gave, but that readers will find.
+        for note in inherited_names(path.parent, np.unique(source).tolist()):
+            warnings.warn(f"{path.name}: {note}", ScanWarning, stacklevel=2)
     values = np.unique(source).tolist() if names else ()
     with (
         listed_classes(

@@ -12,7 +12,7 @@ import pytest
 
 from command_line import run
 from napari_sslseg import core
-from napari_sslseg.core.common.errors import DataError, ScanWarning, StorageError
+from napari_sslseg.core.common.errors import ConfigError, DataError, ScanWarning, StorageError
 from napari_sslseg.core.common.events import Done, Message
 from napari_sslseg.core.results.predict import iter_predict
 
@@ -234,3 +234,10 @@ def test_label_maps_among_the_scans_are_named_in_one_sentence(trained, tmp_path)
     done = run("predict", trained, tmp_path / "in", "--out", tmp_path / "again")
     assert done.returncode == 2
     assert done.stderr.count("label map") == 1
+
+
+def test_equal_names_are_refused_before_the_first_prediction(trained, tmp_path):
+    scans = [write_scan(tmp_path / f"in/x{n}.nii.gz", n) for n in (8, 9)]
+    with pytest.raises(ConfigError, match="Liver and liver"):
+        events_of(trained, scans, out=tmp_path / "out", classes={1: "Liver", 2: "liver"})
+    assert not (tmp_path / "out").exists()

@@ -13,7 +13,7 @@ import SimpleITK
 from command_line import run
 from named_labels import write_slicer
 from napari_sslseg.core import pair_scans
-from napari_sslseg.core.common.errors import ScanWarning, StorageError
+from napari_sslseg.core.common.errors import ConfigError, ScanWarning, StorageError
 from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.scans.classes.class_codes import SegmentClass
 from napari_sslseg.core.scans.classes.read import read_segments
@@ -298,3 +298,23 @@ def test_the_largest_values_keep_their_names(patient, tmp_path, suffix, names):
     path = save_labels(labels, tmp_path / f"p{suffix}", like=scan, classes=names)
     assert read_segment_names(path) == names
     np.testing.assert_array_equal(load_labels(path, like=scan).data, labels)
+
+
+def test_names_that_differ_only_in_case_are_refused_before_anything_is_written(patient, tmp_path):
+    scan, _ = patient
+    names = {1: "Liver", 2: "liver"}
+    with pytest.raises(ConfigError, match="Liver and liver"):
+        save_labels(box(scan, z2=1), tmp_path / "p.nii.gz", like=scan, classes=names)
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_that_nobody_gave_are_said(patient, tmp_path):
+    scan, _ = patient
+    save_labels(box(scan, z2=1), tmp_path / "p.nii.gz", like=scan, classes={1: "liver"})
+    with pytest.warns(ScanWarning, match="1 liver"):
+        save_labels(box(scan, z3=1), tmp_path / "q.nii.gz", like=scan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ScanWarning)
+        save_labels(box(scan, z3=1), tmp_path / "r.nii.gz", like=scan, classes={})
+        save_labels(box(scan, z3=5), tmp_path / "s.nii.gz", like=scan)
+        save_labels(box(scan, z3=1), tmp_path / "t.nrrd", like=scan)

@@ -227,7 +227,7 @@ def write_dataset(
         image, label_map = _files(folder, number, modality)
         paths.append(_save_scan(scan, image))
         if labels:
-            save_labels(truth.data, label_map, like=scan, overwrite=True)
+            save_labels(truth.data, label_map, like=scan, classes={}, overwrite=True)
     return paths
 
 

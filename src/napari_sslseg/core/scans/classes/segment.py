@@ -2,9 +2,11 @@
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from napari_sslseg.core.common.text import fold_name
+from napari_sslseg.core.common.errors import ConfigError
+from napari_sslseg.core.common.text import fold_name, printable
 from napari_sslseg.core.scans.classes.class_codes import ABNORMAL, STRUCTURE, TISSUE, SegmentClass
 
 _GENERIC = {f"SCT:{code[0]}" for code in (ABNORMAL, STRUCTURE, TISSUE)}
@@ -51,6 +53,27 @@ def fold_class(name: str) -> str:
     True
     """
     return "".join(fold_name(name).translate(dict.fromkeys(map(ord, _BLANKS))).split())
+
+
+def refuse_equal_names(names: Mapping[int, str]) -> None:
+    """Refuse classes whose names are equal, also if only case, blanks or ``_`` differ.
+
+    Label files of both could not be told apart by name.
+
+    Raises
+    ------
+    ConfigError
+        It names the first two.
+    """
+    values: dict[str, int] = {}
+    for value in sorted(names):
+        first = values.setdefault(fold_class(names[value]), value)
+        if names[value] and first != value:
+            said = [printable(names[number], 60) for number in (first, value)]
+            raise ConfigError(
+                f"The classes {first} and {value} have the same name, {said[0]} and {said[1]}; "
+                "case and blanks do not distinguish names, so give one of them another name."
+            )
 
 
 def words_of_class(name: str) -> tuple[str, ...]:
