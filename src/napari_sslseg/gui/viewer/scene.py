@@ -19,7 +19,12 @@ from napari_sslseg.gui.viewer.layers import labels_layer, volume_layer
 from napari_sslseg.gui.viewer.napari_window import drawing_suspended
 from napari_sslseg.gui.viewer.planes.look_point import LookPoint
 from napari_sslseg.gui.viewer.quick_layers.first_layers import prepare_layers
-from napari_sslseg.gui.viewer.quick_layers.standing_layers import Strokes, can_show, show_data
+from napari_sslseg.gui.viewer.quick_layers.standing_layers import (
+    Strokes,
+    can_show,
+    end_stroke,
+    show_data,
+)
 from napari_sslseg.gui.viewer.strokes.brush_values import BrushValues
 from napari_sslseg.gui.viewer.strokes.foreign_strokes import ForeignStrokes
 from napari_sslseg.gui.viewer.strokes.structure_locks import StructureLocks
@@ -286,6 +291,8 @@ class Scene:
 
     def _show(self, name: str) -> None:
         self._kept = []
+        if self.labels is not None:
+            end_stroke(self.labels)  # The key for the next scan works while the mouse draws.
         self.changing.emit()
         with drawing_suspended():
             self._swap(name)

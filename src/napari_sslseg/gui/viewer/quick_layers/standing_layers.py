@@ -56,6 +56,20 @@ def _is_drawn_on(layer: Any) -> bool:
     return bool(layer._mouse_drag_gen) or begun or bool(brush is not None and brush.active)
 
 
+def end_stroke(layer: Any) -> None:
+    """End a stroke of the brush on a layer as if the mouse button was released.
+
+    What the mouse does until it is released then draws nothing. Without it, the stroke would not
+    be among those that can be undone. napari has no public access to it.
+    """
+    if layer._mouse_drag_gen:
+        for drag in layer._mouse_drag_gen.values():
+            drag.close()
+        layer._mouse_drag_gen.clear()
+        layer._persisted_mouse_event.clear()
+        layer._commit_staged_history()
+
+
 def show_data(layer: Any, data: np.ndarray, settings: dict[str, Any]) -> None:
     """Show other data on a layer, at the place and with the name of a new layer.
 
