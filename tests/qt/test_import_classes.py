@@ -39,6 +39,7 @@ def dock(viewer, monkeypatch, scans, tmp_path, qtbot):
     qtbot.waitUntil(lambda: not widget.session.jobs)
     widget.notes = []
     widget.session.note.connect(widget.notes.append)
+    widget.session.remark.connect(widget.notes.append)
     return widget
 
 

@@ -8,7 +8,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
 from loop_project import make_project
-from napari_sslseg.gui.autosave.rescue import UNSAVED
+from napari_sslseg.gui.label.class_edits import rename_class
+from napari_sslseg.gui.model.jobs import Problem
 from napari_sslseg.gui.widget import FewShotWidget
 
 LEFT = Qt.MouseButton.LeftButton
@@ -62,8 +63,22 @@ def test_the_problem_of_unsaved_labels_disappears_after_saving(dock, qtbot):
     layer = dock.scene.labels
     layer.data_setitem((np.array([1, 1]), np.array([2, 2]), np.array([3, 4])), 2)
     qtbot.waitUntil(box.isVisible)
-    assert box.shown.sentence.startswith(UNSAVED)
+    assert box.shown.kind == "unsaved labels"
     folder.unlink()
     folder.with_name("away").rename(folder)
     qtbot.waitUntil(lambda: not box.isVisible())
     assert (session.project.labels(name).data == layer.data).all()
+
+
+def test_only_the_problem_that_is_over_disappears(dock, qtbot):
+    session, box = dock.session, dock.problem
+    session.problem.emit(Problem("There is a structure “liver” already; choose another name."))
+    session.classes_changed.emit()
+    assert box.isVisible()  # Its words do not matter.
+    dock.show_step("Label")
+    value = session.project.add_class("cyst").value
+    rename_class(session, value, "Liver")
+    assert box.shown.kind == "taken name"
+    assert "liver" in box.shown.sentence
+    rename_class(session, value, "kidney")
+    assert not box.isVisible()

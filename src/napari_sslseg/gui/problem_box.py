@@ -14,7 +14,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sslseg.gui.model.jobs import Problem
+from napari_sslseg.gui.model.jobs import Problem, ProblemKind
 from napari_sslseg.gui.widgets.buttons import hinted_button
 from napari_sslseg.gui.widgets.foldable import Foldable
 
@@ -55,7 +55,7 @@ class ProblemBox(QFrame):
         inner.addWidget(self.copy, 0, Qt.AlignmentFlag.AlignLeft)
         self.fold = Foldable("Deta&ils", inside)
         self.away = hinted_button("problem-away", "O&K", "Dismiss this message.")
-        self.away.clicked.connect(self.clear)
+        self.away.clicked.connect(lambda: self.clear())
         layout.addWidget(self.sentence)
         row = QHBoxLayout()
         row.addWidget(self.fold, 1)
@@ -74,10 +74,11 @@ class ProblemBox(QFrame):
         self.fold.setVisible(bool(problem.details))
         self.show()
 
-    def clear(self) -> None:
-        """Dismiss the problem."""
-        self.shown = None
-        self.hide()
+    def clear(self, kind: ProblemKind | None = None) -> None:
+        """Dismiss the problem, or only one of a kind, which is over."""
+        if kind is None or (self.shown is not None and self.shown.kind == kind):
+            self.shown = None
+            self.hide()
 
     def _copy(self) -> None:
         clipboard = QApplication.clipboard()

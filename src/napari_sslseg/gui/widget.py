@@ -22,12 +22,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sslseg.gui.autosave.rescue import UNSAVED
-from napari_sslseg.gui.label.class_edits import is_taken_name
 from napari_sslseg.gui.label.keys import HELP
 from napari_sslseg.gui.model.jobs import Problem
 from napari_sslseg.gui.model.session import Session
-from napari_sslseg.gui.model.session_base import NO_PROJECT
 from napari_sslseg.gui.napari_io.preferred_reader import PREFERRED, prefer_reader
 from napari_sslseg.gui.problem_box import ProblemBox
 from napari_sslseg.gui.shutdown import ShutdownHandler
@@ -36,6 +33,7 @@ from napari_sslseg.gui.viewer.pointer.layer_help import VIEW_HELP, LayerHelp
 from napari_sslseg.gui.viewer.pointer.readout_label import ReadoutLabel
 from napari_sslseg.gui.viewer.pointer.voxel_readout import VoxelReadout
 from napari_sslseg.gui.viewer.scene import Scene
+from napari_sslseg.gui.widgets.remark_box import RemarkBox
 
 if TYPE_CHECKING:
     import napari
@@ -163,8 +161,9 @@ class FewShotWidget(QWidget):
         self.busy.setObjectName("busy")
         self.busy.setTextVisible(True)
         self.busy.hide()
-        self.problem = ProblemBox()
+        self.problem, self.remarks = ProblemBox(), RemarkBox()
         layout.addWidget(self.problem)
+        layout.addWidget(self.remarks)
         layout.addWidget(self.busy)
         layout.addWidget(self.next)
         return box
@@ -183,6 +182,8 @@ class FewShotWidget(QWidget):
         session.predictions.changed.connect(lambda run, scan: self.refresh())
         session.problem.connect(self._show_problem)
         session.note.connect(lambda text: notify(text, "info"))
+        session.remark.connect(self._show_remark)
+        session.project_changed.connect(self.remarks.clear)
         session.job_events.connect(self._receive)
         session.project_changed.connect(self._clear_project_problem)
         session.classes_changed.connect(self._clear_name_problem)
@@ -267,21 +268,21 @@ class FewShotWidget(QWidget):
         if not self.problem.isVisible():  # The dock is behind another one, for example.
             notify(problem.sentence, "error")
 
+    def _show_remark(self, text: str) -> None:
+        self.remarks.add(text)
+        if not self.remarks.isVisible():
+            notify(text, "info")
+
     def _clear_project_problem(self) -> None:
         """Remove the problem that there is no project."""
-        shown = self.problem.shown
-        if shown is not None and shown.sentence == NO_PROJECT and self.session.project is not None:
-            self.problem.clear()
+        if self.session.project is not None:
+            self.problem.clear("no project")
 
     def _clear_name_problem(self) -> None:
         """Remove the problem that a structure has a name already once the structures change."""
-        shown = self.problem.shown
-        if shown is not None and is_taken_name(shown):
-            self.problem.clear()
+        self.problem.clear("taken name")
 
     def _clear_labels_problem(self) -> None:
         """Remove the problem that labels are not saved once they are saved."""
-        shown = self.problem.shown
-        saved = self.scene.autosaver.status == "saved"
-        if saved and shown is not None and shown.sentence.startswith(UNSAVED):
-            self.problem.clear()
+        if self.scene.autosaver.status == "saved":
+            self.problem.clear("unsaved labels")

@@ -365,7 +365,7 @@ class LabelAutosaver:
         self._retry_at = time.monotonic() + RETRY_SECONDS
         if first:
             sentence = f"{UNSAVED} {problem.sentence}"
-            self.session.problem.emit(Problem(sentence, problem.details))
+            self.session.problem.emit(Problem(sentence, problem.details, "unsaved labels"))
 
     def _apply_marks(self, scan: ScanLabels) -> None:
         """Mark slices whose labels are saved."""

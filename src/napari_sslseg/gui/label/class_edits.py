@@ -21,12 +21,6 @@ IN_USE = "“{name}” is labelled in {count} ({scans}). Remove it there, too?"
 TAKEN = "There is a structure “{name}” already; choose another name."
 
 
-def is_taken_name(problem: Problem) -> bool:
-    """Whether a problem is a name that another structure has."""
-    start, end = TAKEN.split("{name}")
-    return problem.sentence.startswith(start) and problem.sentence.endswith(end)
-
-
 def add_class(session: "Session") -> int | None:
     """Add a class with a free name; return its value, or None if it was refused."""
     project = session.project
@@ -51,7 +45,7 @@ def rename_class(session: "Session", value: int, name: str) -> int:
     other = taken.get(fold_name(name.strip()))
     if other is not None:
         session.classes_changed.emit()  # The list shows the old name again.
-        session.problem.emit(Problem(TAKEN.format(name=other.name)))
+        session.problem.emit(Problem(TAKEN.format(name=other.name), kind="taken name"))
         return value
     session.finish()  # A class without voxels may get another value.
     renamed: list[int] = []

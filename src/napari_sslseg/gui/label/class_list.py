@@ -38,11 +38,11 @@ from napari_sslseg.gui.label.class_rows import (
     swatch,
     unknown_row,
 )
+from napari_sslseg.gui.model.done_marks import without_new_class
 from napari_sslseg.gui.text import plural
 from napari_sslseg.gui.widgets.dialogs import ask_choice
 
 if TYPE_CHECKING:
-    from napari_sslseg.core.project.project import Project
     from napari_sslseg.gui.model.session import Session
     from napari_sslseg.gui.viewer.scene import Scene
 
@@ -246,7 +246,7 @@ class ClassList(QWidget):
     def add_one(self) -> None:
         """Add a structure and start to edit its name."""
         project = self.session.project
-        done = {} if project is None else done_slices(project)
+        done = {} if project is None else without_new_class(project)
         if done and not self._confirm_done(done):
             return
         before = self.chosen
@@ -344,8 +344,3 @@ class ClassList(QWidget):
             name="ask-structure",
         )
         return answer == ERASE
-
-
-def done_slices(project: "Project") -> dict[str, tuple[int, ...]]:
-    """Return the slices that are done, by scan."""
-    return {scan.name: scan.done_slices for scan in project.record.scans if scan.done}

@@ -31,6 +31,7 @@ from napari_sslseg.core.common.events import (
 )
 from napari_sslseg.gui.text import plural
 
+ProblemKind = Literal["", "no project", "taken name", "unsaved labels"]
 JobStatus = Literal["running", "paused", "stopping", "done", "stopped", "failed"]
 
 NICE, LOWEST = 10, 19
@@ -61,10 +62,21 @@ def unexpected(error: BaseException) -> str:
 
 @dataclass(frozen=True)
 class Problem:
-    """An error: one sentence for the user, and a traceback for the developers."""
+    """An error.
+
+    Attributes
+    ----------
+    sentence : str
+        For the user.
+    details : str
+        A traceback for the developers.
+    kind : {"", "no project", "taken name", "unsaved labels"}
+        Which problem it is, for those that can be over before the user dismisses them.
+    """
 
     sentence: str
     details: str = ""
+    kind: ProblemKind = ""
 
 
 @dataclass(frozen=True)

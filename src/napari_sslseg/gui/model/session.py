@@ -136,7 +136,7 @@ class Session(SessionBase):
     def _ready(self) -> "Project | None":
         """Return the project if a training can start; else report why not and return None."""
         if self.project is None:
-            self.problem.emit(Problem(NO_PROJECT))
+            self.problem.emit(Problem(NO_PROJECT, kind="no project"))
             return None
         if self.training is not None:
             self.problem.emit(Problem("A training is already running; stop it first."))

@@ -55,6 +55,8 @@ class SessionBase(SessionJobs):
     runs : list of RunSummary
         Content of ``runs/`` when it was last read.
     classes_changed, plane_changed, runs_changed : Signal
+    classes_came : Signal of (tuple of str, tuple of str)
+        Names of structures that the labels of these scans brought, not the user.
     done_changed : Signal of str
         Slices of this scan were marked or unmarked.
     labels_replaced : Signal of str
@@ -69,6 +71,7 @@ class SessionBase(SessionJobs):
     scans_changed = Signal()
     selected = Signal(str)
     classes_changed = Signal()
+    classes_came = Signal(tuple, tuple)
     plane_changed = Signal()
     done_changed = Signal(str)
     labels_replaced = Signal(str)
@@ -232,7 +235,7 @@ class SessionBase(SessionJobs):
         """Add scans from files, folders and DICOM trees, in the background."""
         project = self.project
         if project is None:
-            self.problem.emit(Problem(NO_PROJECT))
+            self.problem.emit(Problem(NO_PROJECT, kind="no project"))
             return None
         wanted = list(paths)
 
@@ -289,8 +292,10 @@ class SessionBase(SessionJobs):
                 self.remember("scan", name)
                 if added:
                     self.classes_changed.emit()
-                    self.note.emit(NEW_VALUES.format(name=name, classes=join_names(added)))
+                    self.remark.emit(NEW_VALUES.format(name=name, classes=join_names(added)))
                 self.selected.emit(name)
+                if added:
+                    self.classes_came.emit(tuple(added), (name,))
 
         self.run("load", f"Loading {name}", load, ended)
 

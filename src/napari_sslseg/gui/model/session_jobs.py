@@ -35,6 +35,8 @@ class SessionJobs:
         An error to show at once.
     note : Signal of str
         A sentence to show as a notification.
+    remark : Signal of str
+        Sentences about labels that the user should read, shown until the user dismisses them.
     """
 
     jobs_changed = Signal()
@@ -42,6 +44,7 @@ class SessionJobs:
     job_ended = Signal(object, Outcome)
     problem = Signal(Problem)
     note = Signal(str)
+    remark = Signal(str)
 
     def __init__(self) -> None:
         self.jobs: list[Job] = []

@@ -30,7 +30,10 @@ UNSAVED = "Some labels are not saved yet, so {what}; step 3 shows why."
 
 LABELS = "{path} contains labels, not a scan; select {scan} and press Import labels…"
 
-UNKNOWN_KEPT = f" The value {UNKNOWN_VALUE} is kept as unknown: no structure, and not background."
+UNKNOWN_KEPT = (
+    f"The value {UNKNOWN_VALUE} is kept as unknown in the labels of {{scans}}: no structure, and "
+    "not background."
+)
 
 
 class ScanActions:
@@ -234,15 +237,13 @@ class ScanActions:
             if outcome.problem is None:
                 count = len(outcome.result)
                 slices = "1 slice is" if count == 1 else f"{count or 'no'} slices are"
-                new = [text for value, text in project.class_names.items() if value not in before]
-                classes = f" New classes: {join_names(new, 6)}." if before and new else ""
-                classes += UNKNOWN_KEPT if UNKNOWN_VALUE in found else ""
-                classes += _absent_words(project, {name: found})
-                session.note.emit(f"The labels of {name} were imported; {slices} done.{classes}")
+                session.note.emit(f"The labels of {name} were imported; {slices} done.")
+                self._remark(project, {name: found}, before)
             session.classes_changed.emit()
             session.done_changed.emit(name)
             session.scans_changed.emit()
             session.end_import(name)
+            self._tell_new(project, before, (name,))
 
         return session.run("import", f"Importing labels of {name}", events, ended)
 
@@ -256,6 +257,7 @@ class ScanActions:
             return None
         found = self.found_labels
         values: dict[str, set[int]] = {}
+        before = project.class_names
         for name in found:
             session.begin_import(name)
 
@@ -285,9 +287,8 @@ class ScanActions:
             if imported:
                 count = len(imported)
                 scans = "1 scan" if count == 1 else f"{count} scans"
-                unknown = any(UNKNOWN_VALUE in item for item in values.values())
-                more = (UNKNOWN_KEPT if unknown else "") + _absent_words(project, values)
-                session.note.emit(f"The labels of {scans} were imported.{more}")
+                session.note.emit(f"The labels of {scans} were imported.")
+                self._remark(project, values, before)
             for problem in problems[:1]:
                 more = f" {len(problems) - 1} others were not either." if problems[1:] else ""
                 session.problem.emit(Problem(f"{problem}{more}"))
@@ -298,8 +299,42 @@ class ScanActions:
             for name in found:
                 session.end_import(name)
             self.changed.emit()
+            self._tell_new(project, before, imported)
 
         return session.run("import", "Importing labels", events, ended)
+
+    def _remark(
+        self, project: "Project", values: Mapping[str, set[int]], before: Mapping[int, str]
+    ) -> None:
+        """Say what the user should know about imported labels.
+
+        Parameters
+        ----------
+        project : Project
+        values : mapping of str to set of int
+            Values in the labels of each imported scan.
+        before : mapping of int to str
+            Classes of the project before the import.
+        """
+        scans = join_names(list(values), 3)
+        new = _new_classes(project, before)
+        sentences = [f"New classes: {join_names(new, 6)}, by the labels of {scans}."]
+        if not before or not new:
+            sentences.clear()
+        unknown = [name for name, found in values.items() if UNKNOWN_VALUE in found]
+        if unknown:
+            sentences.append(UNKNOWN_KEPT.format(scans=join_names(unknown, 3)))
+        sentences += _absent_words(project, values)
+        if sentences:
+            self.session.remark.emit(" ".join(sentences))
+
+    def _tell_new(
+        self, project: "Project", before: Mapping[int, str], scans: Sequence[str]
+    ) -> None:
+        """Report classes that imported labels brought, for the done slices of other scans."""
+        new = _new_classes(project, before)
+        if new:
+            self.session.classes_came.emit(tuple(new), tuple(scans))
 
     @property
     def found_labels(self) -> dict[str, tuple[Path, ...]]:
@@ -373,7 +408,12 @@ def _values(project: "Project", name: str) -> set[int]:
     return set(values_in(project.labels(name, seen=False).data))
 
 
-def _absent_words(project: "Project", values: Mapping[str, set[int]]) -> str:
+def _new_classes(project: "Project", before: Mapping[int, str]) -> list[str]:
+    """Names of the classes that the project did not have before."""
+    return [name for value, name in project.class_names.items() if value not in before]
+
+
+def _absent_words(project: "Project", values: Mapping[str, set[int]]) -> list[str]:
     """Say which structures imported labels lack, which are background on done slices."""
     names = project.class_names
     absent = {
@@ -384,11 +424,11 @@ def _absent_words(project: "Project", values: Mapping[str, set[int]]) -> str:
     }
     scans = [scan for scan, missing in absent.items() if missing]
     if not scans:
-        return ""
+        return []
     missing = [text for text in names.values() if any(text in absent[scan] for scan in scans)]
     are = "is" if len(missing) == 1 else "are"
-    return (
-        f" {join_names(missing, 6)} {are} not in the labels of {join_names(scans, 3)}, and taught "
+    return [
+        f"{join_names(missing, 6)} {are} not in the labels of {join_names(scans, 3)}, and taught "
         "as background on the done slices; if they were not labelled there, choose “Labelled "
         "structures…” in the menu of the scan."
-    )
+    ]

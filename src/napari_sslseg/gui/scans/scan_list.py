@@ -24,6 +24,7 @@ from napari_sslseg.core.scans.formats.registry import dialog_filter, has_dicom_n
 from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.gui.scans.class_dialog import ClassDialog, class_map_of, needs_answer
 from napari_sslseg.gui.scans.labelled_dialog import LabelledDialog
+from napari_sslseg.gui.scans.new_classes import NewClasses
 from napari_sslseg.gui.scans.scan_table import PROBLEM, USES, ScanTable
 from napari_sslseg.gui.scans.scan_view import ScanView
 from napari_sslseg.gui.text import plural
@@ -68,6 +69,7 @@ class ScanList(QWidget):
         self.session, self.scan_actions, self.thumbnails = session, actions, thumbnails
         # Answers to earlier files without names, which are offered again.
         self._answers: dict[Segment, str] = {}
+        self.new_classes = NewClasses(self, session)
         session.project_changed.connect(self._forget_answers)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
