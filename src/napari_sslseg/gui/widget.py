@@ -28,6 +28,7 @@ from napari_sslseg.gui.model.session import Session
 from napari_sslseg.gui.napari_io.preferred_reader import PREFERRED, prefer_reader
 from napari_sslseg.gui.problem_box import ProblemBox
 from napari_sslseg.gui.shutdown import ShutdownHandler
+from napari_sslseg.gui.viewer.held_keys import HeldKeys
 from napari_sslseg.gui.viewer.napari_window import notify
 from napari_sslseg.gui.viewer.pointer.layer_help import VIEW_HELP, LayerHelp
 from napari_sslseg.gui.viewer.pointer.readout_label import ReadoutLabel
@@ -115,6 +116,8 @@ class FewShotWidget(QWidget):
                 key, lambda _, step=step: self.session.select_neighbour(step), overwrite=True
             )
         self.released.connect(self._unbind)
+        self._held_keys = HeldKeys(self.viewer)
+        self.released.connect(self._held_keys.release)
         self.released.connect(self.readout.release)
         if prefer_reader():
             self.session.note.emit(PREFERRED)

@@ -103,7 +103,8 @@ class LabelPanel(QWidget):
         return box
 
     def release(self) -> None:
-        """Remove the shortcuts from the viewer."""
+        """Remove the shortcuts from the viewer, and disconnect from it."""
+        self.tools.release()
         unbind_slice_keys(self.scene.viewer)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802

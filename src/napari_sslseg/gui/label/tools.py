@@ -54,7 +54,12 @@ class LabelTools(QWidget):
         layout.addLayout(self._make_sliders())
         layout.addWidget(self._make_advanced())
         scene.changed.connect(self._follow_layer)
+        scene.viewer.layers.selection.events.active.connect(self._show)
         self._follow_layer()
+
+    def release(self) -> None:
+        """Disconnect from the viewer."""
+        self.scene.viewer.layers.selection.events.active.disconnect(self._show)
 
     def _make_tools(self) -> QGridLayout:
         grid = QGridLayout()
@@ -172,7 +177,9 @@ class LabelTools(QWidget):
         if layer is None:
             return
         modes = [tool[0] for tool in TOOLS]
-        mode = str(layer.mode)
+        # The mouse does nothing to the labels while another layer is active.
+        active = self.scene.viewer.layers.selection.active is layer
+        mode = str(layer.mode) if active else ""
         self.tools.setExclusive(False)
         for number, name in enumerate(modes):
             self.tools.button(number).setChecked(name == mode)
