@@ -1,6 +1,7 @@
 """Sortable table of scores; a click on a row shows the worst slice of the scan."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from qtpy.QtCore import Qt, Signal
@@ -10,11 +11,11 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableW
 from napari_sslseg.core.results.slice_scores import SLICE_RULE
 from napari_sslseg.gui.inspect.score_rows import ORDER, UNBIASED, ScoreRow, slices_words
 from napari_sslseg.gui.model.run_descriptions import USE_HINTS, USE_WORDS
-from napari_sslseg.gui.widgets.name_delegate import NameDelegate
+from napari_sslseg.gui.widgets.name_delegate import PADDING, NameDelegate, widths
 
 COLUMNS = ("Scan", "Structure", "Dice", "HD95", "Dice B", "Used", "Acc.", "ml")
 SCAN_WIDTH, STRUCTURE_WIDTH = 70, 76
-"""Least width of a scan, below which names could not be told apart, and width of a structure."""
+"""Least widths of a scan and a structure, below which names could not be told apart."""
 
 HINTS = (
     "Click a row to see the worst slice of the scan; without done slices, the most uncertain one.",
@@ -59,12 +60,12 @@ class ScoreTable(QTableWidget):
         self.setTabKeyNavigation(False)
         self.setWordWrap(False)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # Names often differ at their ends.
-        self.setItemDelegateForColumn(0, NameDelegate(self, self._scans))
+        for column in (0, 1):
+            self.setItemDelegateForColumn(column, NameDelegate(self, partial(self._names, column)))
         header = self.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Interactive)
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.Interactive)
-        header.resizeSection(1, STRUCTURE_WIDTH)
         header.setMinimumSectionSize(30)
         self.setMinimumHeight(130)
         self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
@@ -86,21 +87,28 @@ class ScoreTable(QTableWidget):
         self.setColumnHidden(ACCEPTED, not any(row.accepted.count for row in rows))
         header.setSortIndicator(column, order)
         self.setSortingEnabled(True)
-        self._fit_scans()
+        self._fit_names()
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
-        """Give the names of the scans the width that is left."""
+        """Give the names of scans and structures the width that is left."""
         super().resizeEvent(event)
-        self._fit_scans()
+        self._fit_names()
 
-    def _scans(self) -> list[str]:
-        items = (self.item(row, 0) for row in range(self.rowCount()))
+    def _names(self, column: int) -> list[str]:
+        items = (self.item(row, column) for row in range(self.rowCount()))
         return [item.text() for item in items if item is not None]
 
-    def _fit_scans(self) -> None:
+    def _fit_names(self) -> None:
         header = self.horizontalHeader()
-        others = sum(header.sectionSize(number) for number in range(1, len(COLUMNS)))
-        self.setColumnWidth(0, max(SCAN_WIDTH, self.viewport().width() - others))
+        others = sum(header.sectionSize(number) for number in range(2, len(COLUMNS)))
+        room = self.viewport().width() - others
+        width = widths(self.font()).horizontalAdvance
+        # A pixel is the line of the grid.
+        whole = PADDING + 1 + max((width(name) for name in set(self._names(1))), default=0)
+        spare = max(room - SCAN_WIDTH - STRUCTURE_WIDTH, 0)
+        structure = min(max(whole, STRUCTURE_WIDTH), STRUCTURE_WIDTH + spare // 2)
+        self.setColumnWidth(1, structure)
+        self.setColumnWidth(0, max(SCAN_WIDTH, room - structure))
 
     def _fill_row(self, number: int, row: ScoreRow) -> None:
         hint = _hint(row)

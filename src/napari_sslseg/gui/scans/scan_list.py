@@ -25,7 +25,7 @@ from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.gui.scans.class_dialog import ClassDialog, class_map_of, needs_answer
 from napari_sslseg.gui.scans.labelled_dialog import LabelledDialog
 from napari_sslseg.gui.scans.new_classes import NewClasses
-from napari_sslseg.gui.scans.scan_table import PROBLEM, USES, ScanTable
+from napari_sslseg.gui.scans.scan_table import USES, ScanTable
 from napari_sslseg.gui.scans.scan_view import ScanView
 from napari_sslseg.gui.text import plural
 from napari_sslseg.gui.widgets.dialogs import ask_choice
@@ -91,6 +91,7 @@ class ScanList(QWidget):
         layout.addWidget(self.detail)
         layout.addLayout(self._make_actions())
         self.table.selectionModel().selectionChanged.connect(self.refresh)
+        session.scans_changed.connect(self.table.fit_columns)  # Patients may have other names.
         session.scans_changed.connect(self.refresh)
         session.scans_changed.connect(self._describe_patients)
         session.project_changed.connect(self._describe_patients)
@@ -159,7 +160,7 @@ class ScanList(QWidget):
     def refresh(self) -> None:
         """Describe the selected scans, and enable the buttons that apply."""
         project, problems = self.session.project, self.scan_actions.problems
-        self.table.setColumnHidden(PROBLEM, not problems)
+        self.table.show_problems(bool(problems))
         self._enable_buttons()
         if project is None or not project.names:
             self.detail.setText("")

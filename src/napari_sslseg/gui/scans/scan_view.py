@@ -1,6 +1,6 @@
 """The table that shows scans: its columns, its keys, and names that fit their column."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import (
@@ -17,11 +17,15 @@ from qtpy.QtWidgets import (
 
 from napari_sslseg.gui.scans.scan_table import (
     COLUMNS,
+    DONE,
+    KIND,
     NAME_ROLE,
     PATIENT,
     PROBLEM,
     SCAN,
+    SHAPE,
     SORT_ROLE,
+    SPACING,
     THUMBNAIL,
     USE,
     USES,
@@ -32,6 +36,11 @@ if TYPE_CHECKING:
     from napari_sslseg.gui.scans.scan_table import ScanTable
 
 LEAST_ROWS = 3
+LEAST_LETTERS = 10
+"""Width of a name, in letters, below which names could not be told apart."""
+
+OF_WORK, OF_FILE = (DONE, USE, PROBLEM), (KIND, SHAPE, SPACING)
+"""Columns that change with the work, and those that are fixed by the file of a scan."""
 
 
 class ScanView(QTableView):
@@ -50,7 +59,7 @@ class ScanView(QTableView):
     ) -> None:
         super().__init__()
         self._scans = model
-        self._whole_names = 0
+        self._whole = (0, 0)  # Widths of the columns Scan and Patient that show all names whole.
         self._keys = {
             Qt.Key.Key_F2: self._edit_patient,
             Qt.Key.Key_Return: show,
@@ -77,6 +86,9 @@ class ScanView(QTableView):
         self.setItemDelegateForColumn(
             SCAN, NameDelegate(self, lambda: [entry.name for entry in model.entries], THUMBNAIL)
         )
+        self.setItemDelegateForColumn(
+            PATIENT, NameDelegate(self, lambda: [entry.subject for entry in model.entries])
+        )
         self.setShowGrid(False)
         self.setIconSize(QSize(THUMBNAIL, THUMBNAIL))
         rows = self.verticalHeader()
@@ -86,9 +98,9 @@ class ScanView(QTableView):
         self.horizontalHeader().setDefaultAlignment(Qt.AlignmentFlag.AlignLeft)
         self.setMinimumHeight(LEAST_ROWS * (THUMBNAIL + 6))
         self.doubleClicked.connect(lambda index: None if index.column() == PATIENT else show())
-        model.rowsInserted.connect(self._fit_columns)
-        model.modelReset.connect(self._fit_columns)
-        self._fit_columns()
+        model.rowsInserted.connect(self.fit_columns)
+        model.modelReset.connect(self.fit_columns)
+        self.fit_columns()
 
     @property
     def chosen(self) -> list[str]:
@@ -123,26 +135,46 @@ class ScanView(QTableView):
         super().resizeEvent(event)
         self._widen_names()
 
-    def _fit_columns(self) -> None:
+    def show_problems(self, shown: bool) -> None:
+        """Show the column of problems, or hide it."""
+        if shown == self.isColumnHidden(PROBLEM):
+            self.setColumnHidden(PROBLEM, not shown)
+            self._widen_names()
+
+    def fit_columns(self) -> None:
         """Fit the widths of the columns to their texts."""
         if not self._scans.rowCount():
             return
         self.horizontalHeader().setResizeContentsPrecision(20)
         self.resizeColumnsToContents()
-        letters = self.fontMetrics()
-        names = widths(self.font())
-        longest = max(names.horizontalAdvance(entry.name) for entry in self._scans.entries)
-        self._whole_names = THUMBNAIL + PADDING + longest
-        widest = letters.averageCharWidth() * 16
-        self.setColumnWidth(PATIENT, min(self.columnWidth(PATIENT), widest))
+        # Any row may be that of the scan that is shown, which is bold.
+        width = widths(self.font()).horizontalAdvance
+        names = max(width(entry.name) for entry in self._scans.entries)
+        patients = max(width(entry.subject) for entry in self._scans.entries)
+        self._whole = THUMBNAIL + PADDING + names, PADDING + max(patients, width(COLUMNS[PATIENT]))
         # The longest text of these columns may appear later.
         for column, text in ((USE, USES["test"]), (PROBLEM, "Unreadable")):
-            self.setColumnWidth(column, letters.horizontalAdvance(text) + 16)
+            self.setColumnWidth(column, width(text) + PADDING)
+        for column in OF_FILE:
+            self.setColumnWidth(column, self.columnWidth(column) * 11 // 10)
         self._widen_names()
 
     def _widen_names(self) -> None:
-        """Give the names the width that the other columns leave, but at least 24 characters."""
-        others = sum(self.columnWidth(c) for c in range(len(COLUMNS)) if c != SCAN)
-        least = THUMBNAIL + self.fontMetrics().averageCharWidth() * 24
-        room = max(self.viewport().width() - others, least)
-        self.setColumnWidth(SCAN, min(self._whole_names, room))
+        """Give scans and patients the width that the other columns leave.
+
+        The names are whole if all columns fit then. Else they are shortened, so that the columns
+        that change with the work need no scrolling.
+        """
+
+        def taken(columns: Iterable[int]) -> int:
+            return sum(self.columnWidth(c) for c in columns if not self.isColumnHidden(c))
+
+        scan, patient = self._whole
+        room = self.viewport().width() - taken(OF_WORK)
+        if scan + patient > room - taken(OF_FILE):
+            letter = self.fontMetrics().averageCharWidth()
+            shown = max(letter * LEAST_LETTERS, (room - THUMBNAIL) * 2 // 5)
+            patient = min(patient, max(shown, room - scan))
+            scan = min(scan, max(THUMBNAIL + letter * LEAST_LETTERS, room - patient))
+        self.setColumnWidth(SCAN, scan)
+        self.setColumnWidth(PATIENT, patient)
