@@ -166,7 +166,14 @@ def test_a_prediction_is_shown_accepted_undone_and_marked_as_done(opened, viewer
     fresh = host.session.predictions.is_up_to_date
     qtbot.waitUntil(lambda: fresh("finetune-001", name))
     idle(host, qtbot)
-    host.session.mark_done(name, [index], done=False)
+    # A slice that is done is offered to be unmarked.
+    assert "unmark" in panel.correct.done.text()
+    press(qtbot, panel.correct.done)
+    qtbot.waitUntil(lambda: index not in project.done(name))
+    assert "no longer done" in panel.message.text()
+    assert "unmark" not in panel.correct.done.text()
+    scene.go_to(DONE[0])
+    assert "unmark" in panel.correct.done.text()
     project.save_labels(name, before)
     np.testing.assert_array_equal(shown.data, host.panel.layers.predicted().labels)
 
@@ -520,6 +527,7 @@ def test_labels_predictions_and_a_report_are_exported(
     source = nib.load(trained[0] / "scans" / f"{names[0]}.nii.gz")
     np.testing.assert_array_equal(written.affine, source.affine)
     assert written.shape == source.shape
+    assert "no label" not in panel.message.text()
     # Existing files are replaced only after confirmation.
     form.what.setCurrentIndex(0)
     form.format.setCurrentIndex(0)
@@ -534,6 +542,15 @@ def test_labels_predictions_and_a_report_are_exported(
     press(qtbot, form.export)
     idle(host, qtbot)
     assert (tmp_path / f"{names[0]}_labels.nii.gz").stat().st_mtime_ns > stamp
+    assert "3 of 3" in panel.message.text()
+    project = host.session.project
+    labels = project.labels(names[2]).data
+    project.save_labels(names[2], np.zeros_like(labels))
+    answer("Replace")
+    press(qtbot, form.export)
+    idle(host, qtbot)
+    assert f"1 file has no label: {names[2]}." in panel.message.text()
+    project.save_labels(names[2], labels)
     # The phantoms are not DICOM series.
     form.format.setCurrentIndex(form.format.findData(".dcm"))
     press(qtbot, form.export)

@@ -22,6 +22,17 @@ if TYPE_CHECKING:
     from napari_sslseg.gui.viewer.scene import Scene
 
 KEYS = {"next": "Shift-N", "slice": "Shift-A", "region": "Shift-R"}
+MARK = (
+    "Mark slice as &done",
+    "All structures on it are correct; the next training uses it, or only the scores if its "
+    "patient is held out. Your labels are saved.",
+)
+UNMARK = (
+    "&Done: unmark slice",
+    "This slice is done. Unmark it if something on it is not correct; its labels stay.",
+)
+"""Texts and hints of the button for a slice that is not done, and for one that is."""
+
 FIRST_PREDICT = "Predict this scan first."
 
 
@@ -68,17 +79,13 @@ class CorrectionButtons(QWidget):
             f"to copy it into your labels; or point at it and press {KEYS['region']}.",
         )  # fmt: skip
         self.region.setCheckable(True)
-        self.done = hinted_button(
-            "inspect-done", "Mark slice as &done", "All structures on it are correct; the next "
-            "training uses it, or only the scores if its patient is held out. Your labels are "
-            "saved.",
-        )  # fmt: skip
+        self.done = hinted_button("inspect-done", *MARK)
         for number, button in enumerate((self.next, self.accept, self.region, self.done)):
             grid.addWidget(button, number // 2, number % 2)
         self.next.clicked.connect(self.go_next)
         self.accept.clicked.connect(self.accept_slice)
         self.region.toggled.connect(self._wait_for_click)
-        self.done.clicked.connect(self.mark_done)
+        self.done.clicked.connect(self.toggle_done)
         self._bind_keys()
         self.undone.restored.connect(self._restored)
         self._waiting_on: Any = None
@@ -86,6 +93,9 @@ class CorrectionButtons(QWidget):
         scene.changed.connect(self._check_message)
         scene.changed.connect(self.forget)
         session.done_changed.connect(lambda name: self._check_message())
+        for signal in (scene.moved, scene.changed, scene.autosaver.changed, session.done_changed):
+            signal.connect(self._show_mark)
+        self._show_mark()
 
     def _bind_keys(self) -> None:
         for key, act in (
@@ -255,6 +265,22 @@ class CorrectionButtons(QWidget):
             yield
         if not moved and not painting:  # A drag moves the image.
             self._accept_at(position)
+
+    def _show_mark(self) -> None:
+        """Offer to mark a slice as done, or to unmark one that is done."""
+        done, index = self.scene.autosaver.done, self.scene.slice
+        text, hint = UNMARK if index < len(done) and done[index] else MARK
+        self.done.setText(text)
+        self.done.setToolTip(hint)
+
+    def toggle_done(self) -> None:
+        """Mark the slice as done, or unmark it."""
+        if not self._is_done(self.scene.slice):
+            self.mark_done()
+        elif self.check.may_unmark():
+            index = self.scene.slice
+            self.scene.autosaver.mark([index], done=False)
+            self._say_of(index, f"Slice {index} is no longer done; training does not use it.")
 
     def mark_done(self) -> None:
         """Mark the slice as done, once its labels are saved."""

@@ -4,7 +4,7 @@ Needs no Qt.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,13 @@ import numpy as np
 
 from napari_sslseg.core.common.errors import DataError, SslsegError, StorageError
 from napari_sslseg.core.common.events import Done, Event, Message, PauseFlag, Progress, StopFlag
+from napari_sslseg.core.common.text import join_names
 from napari_sslseg.core.project.record import UNKNOWN_VALUE
 from napari_sslseg.core.scans.classes.class_codes import Algorithm
 from napari_sslseg.core.scans.slices.annotated import add_annotated, check_annotated
 from napari_sslseg.gui.model.jobs import Tally
 from napari_sslseg.gui.model.predictions import open_run, predict_scan, run_folder
+from napari_sslseg.gui.text import plural
 from napari_sslseg.gui.viewer.napari_window import collected_scan_warnings
 
 if TYPE_CHECKING:
@@ -129,6 +131,13 @@ def _explain_unknown(name: str, path: Path) -> str:
     )
 
 
+def _explain_empty(names: Sequence[str], run: str) -> str:
+    """Say which exported files have no structure."""
+    what = "predicted structure" if run else "label"
+    verb = "has" if len(names) == 1 else "have"
+    return f"{plural(len(names), 'file')} {verb} no {what}: {join_names(names, 6)}."
+
+
 def export(session: "Session", run: str, files: dict[str, Path]) -> Events | None:
     """Return the job that writes the files; existing files are replaced, unless they are scans."""
     project = session.project
@@ -151,6 +160,7 @@ def export(session: "Session", run: str, files: dict[str, Path]) -> Events | Non
             check_class_list(paths[0].parent, names, paths, overwrite=True)
         segmenter: Any = None
         written: list[str] = []
+        empty: list[str] = []
         failures: list[tuple[str, str]] = []
         for number, (name, path) in enumerate(files.items()):
             if stop.is_set:
@@ -176,6 +186,8 @@ def export(session: "Session", run: str, files: dict[str, Path]) -> Events | Non
                 for sentence in warned:
                     yield Message(sentence)
                 written.append(name)
+                if not values.any():
+                    empty.append(name)
             except StorageError:
                 raise  # The disk is full or the folder is gone: other files would fail too.
             except SslsegError as error:
@@ -187,6 +199,8 @@ def export(session: "Session", run: str, files: dict[str, Path]) -> Events | Non
                     f"labels_slices.json numbers {project.plane} slices; train on them with "
                     f"--plane {project.plane}."
                 )
+        if empty:
+            yield Message(_explain_empty(empty, run))
         tally = Tally("exported", len(written), len(files), tuple(failures))
         yield Done(tally, stopped=len(written) + len(failures) < len(files))
 
