@@ -142,6 +142,23 @@ def test_a_prediction_is_not_reused_for_another_scan_of_the_same_name(session, t
     assert predictions.get(RUN, "p3") is not first
 
 
+def test_labels_that_are_changed_back_have_not_changed(session):
+    project, predictions = session.project, session.predictions
+    finetune(project, ("p0", "p1"))
+    predictions.make([RUN], ["p0"])
+    wait(session)
+    labels = project.labels("p0").data
+    project.save_labels("p0", np.where(labels == 1, 2, labels))
+    assert not predictions.is_up_to_date(RUN, "p0")
+    project.save_labels("p0", labels)
+    assert predictions.is_up_to_date(RUN, "p0")
+    done = project.done("p0")
+    project.unmark("p0", done[0])
+    assert not predictions.is_up_to_date(RUN, "p0")
+    project.mark_done("p0", done[0])
+    assert predictions.is_up_to_date(RUN, "p0")
+
+
 def test_predictions_of_a_closed_project_are_dropped(session, tmp_path):
     finetune(session.project, ("p0", "p1"))
     other = make(tmp_path / "two")

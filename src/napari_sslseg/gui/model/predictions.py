@@ -7,6 +7,7 @@ uncertainty of each slice are small and cached for all. Needs no Qt.
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from napari_sslseg.core.common.errors import DataError, SslsegError
 from napari_sslseg.core.common.events import Done, Event, PauseFlag, Progress, StopFlag, result_of
 from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.common.text import fold_name
+from napari_sslseg.core.project.label_files import file_state
 from napari_sslseg.core.project.record import LARGEST_CLASS, UNKNOWN_VALUE
 from napari_sslseg.gui.model.jobs import Job, Tally
 from napari_sslseg.gui.model.session_jobs import SessionJobs
@@ -102,6 +104,23 @@ class PredictionScores:
     volumes: dict[int, float]
 
 
+class FileHashes:
+    """Hashes of files, which are read again only when their time or size changed."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[tuple[int, int], bytes]] = {}
+
+    def of(self, path: Path) -> bytes:
+        """Hash of the content of a file; empty if it cannot be read."""
+        try:
+            state = file_state(path)
+            if path not in self._known or self._known[path][0] != state:
+                self._known[path] = state, sha256(path.read_bytes()).digest()
+        except OSError:
+            return b""
+        return self._known[path][1]
+
+
 class Predictions:
     """Predictions by run and scan.
 
@@ -133,6 +152,7 @@ class Predictions:
         self._scores: dict[Key, PredictionScores] = {}
         self._cleared = 0
         self._forgotten: dict[str, int] = {}
+        self._hashes = FileHashes()
         jobs.job_ended.connect(self._trained)
 
     @property
@@ -160,7 +180,17 @@ class Predictions:
     def is_up_to_date(self, run: str, scan: str) -> bool:
         """Whether the scores were computed against the labels that are on disk now."""
         project, found = self.project, self.scores(run, scan)
-        return project is not None and found is not None and found.stamp == _stamp(project, scan)
+        return (
+            project is not None and found is not None and found.stamp == self._stamp(project, scan)
+        )
+
+    def _stamp(self, project: "Project", scan: str) -> tuple[Any, ...]:
+        """Identify the labels and done slices of a scan, to detect changes.
+
+        Labels that were changed and changed back are the same.
+        """
+        done = project.done(scan)
+        return (done, project.plane, self._hashes.of(project.labels_path(scan))) if done else ()
 
     def _key(self, run: str, scan: str) -> Key:
         """Key of the caches. It contains the hash of the scan, whose name may be reused."""
@@ -231,7 +261,8 @@ class Predictions:
                     if found is None or stop.is_set:
                         yield Done(tally(number - len(failures), failures), stopped=True)
                         return
-                    ready.append((run, scan, found, _score(project, scan, found)))
+                    stamp = self._stamp(project, scan)
+                    ready.append((run, scan, found, _score(project, scan, found, stamp)))
                 except SslsegError as error:
                     by = f"{scan} by {run}" if several else scan
                     failures.append((by, str(error)))
@@ -325,13 +356,15 @@ def iter_predict_scan(project: "Project", segmenter: Any, scan: str) -> Iterator
         yield Done(Predicted(labels, found.uncertainty, volume.geometry.voxel_ml))
 
 
-def _score(project: "Project", scan: str, found: Predicted) -> PredictionScores:
+def _score(
+    project: "Project", scan: str, found: Predicted, stamp: tuple[Any, ...]
+) -> PredictionScores:
     from napari_sslseg.core.results.slice_scores import score_slices
 
     axis = PLANE_AXIS[project.plane]
     others = tuple(place for place in range(3) if place != axis)
     mean_uncertainty = found.uncertainty.mean(axis=others, dtype=np.float32)
-    stamp, done, scores = _stamp(project, scan), project.done(scan), None
+    done, scores = project.done(scan), None
     if done:
         truth = project.labels(scan, seen=False)
         scores = score_slices(
@@ -341,14 +374,3 @@ def _score(project: "Project", scan: str, found: Predicted) -> PredictionScores:
             ignore=UNKNOWN_VALUE, labelled_classes=project.labelled_classes(scan),
         )  # fmt: skip
     return PredictionScores(mean_uncertainty, scores, stamp, found.volumes())
-
-
-def _stamp(project: "Project", scan: str) -> tuple[Any, ...]:
-    """Identify the labels and done slices of a scan, to detect changes."""
-    if not project.done(scan):
-        return ()
-    try:
-        stat = project.labels_path(scan).stat()
-    except OSError:
-        return (project.done(scan),)
-    return (project.done(scan), stat.st_size, stat.st_mtime_ns)
