@@ -72,3 +72,28 @@ def test_an_argument_of_a_wrong_type_is_refused(tmp_path, name):
 def test_a_folder_is_no_list_of_validation_scans(tmp_path):
     with pytest.raises(core.SslsegError, match="pair_scans"):
         core.finetune([], validation=str(tmp_path), out=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: core.evalute, ("evaluate",)),
+        (lambda: core.PRESETS["dominic-202"], ("dominic-2023",)),
+        (
+            lambda: core.pretrain("x", "mae", out="r", patch_size=3),
+            ("core.ContextRestoration(patch_size=3)", "core.MaskedPatches"),
+        ),
+        (lambda: core.pretrain("x", "mae", out="r", patch_sise=3), ("patch_size",)),
+        (lambda: core.pretrain("x", out="r", learning_rat=3), ("learning_rate",)),
+        (lambda: core.finetune([], out="r", batchsize=3), ("batch_size",)),
+        (lambda: core.Preprocessing(size=(3, 4)), ("3 × 4",)),
+        (lambda: core.Training(betas=(3, 4)), ("betas",)),
+    ],
+)
+def test_a_near_match_is_named(call, words):
+    with pytest.raises((core.SslsegError, AttributeError)) as caught:
+        call()
+    for word in words:
+        assert word in str(caught.value)
+    assert not hasattr(core, "evalute")
+    assert "dominic-202" not in core.PRESETS

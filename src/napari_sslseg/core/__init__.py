@@ -48,4 +48,16 @@ scan.
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_attribute, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> object:
+    try:
+        return _attribute(name)
+    except AttributeError as error:
+        if name.startswith("_") or name in __all__:  # The module of a name may lack something.
+            raise
+        from napari_sslseg.core.common.text import did_you_mean
+
+        hint = did_you_mean(name, __all__) or "help(core) lists all names."
+        raise AttributeError(f"napari_sslseg.core has no {name}. {hint}") from error

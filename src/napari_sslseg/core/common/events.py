@@ -131,6 +131,7 @@ def as_function(
     call: str = "",
     returns: str = "",
     settings: Callable[[str, object], str] | None = None,
+    setting_names: Callable[[], Iterable[str]] = list,
 ) -> Callable[P, Result]:
     """Turn a job into a function that runs it to the end and returns the result of Done.
 
@@ -145,14 +146,16 @@ def as_function(
     returns : str
         What is returned, for the docstring.
     settings : callable, optional
-        Writes the settings that contain one of a name and value, or gives an empty text; for the
-        error about a setting that is given as an argument.
+        Writes the argument that contains a setting of a name and value, or gives an empty text; for
+        the error about a setting that is given as an argument.
+    setting_names : callable
+        Names of all settings, for the error about a misspelt one.
     """
 
     @wraps(job)
     def function(*args: P.args, **kwargs: P.kwargs) -> Result:
         if call:
-            _check_call(job, args, kwargs, call, settings)
+            _check_call(job, args, kwargs, call, settings, setting_names)
         return cast("Result", result_of(job(*args, **kwargs)))
 
     intro = f"Run :func:`{job.__name__}` to the end and return the result of Done."
@@ -180,6 +183,7 @@ def _check_call(
     kwargs: Mapping[str, Any],
     call: str,
     settings: Callable[[str, object], str] | None,
+    setting_names: Callable[[], Iterable[str]],
 ) -> None:
     """Refuse arguments that a job does not have, with a call that is right."""
     known = signature(job)
@@ -190,10 +194,11 @@ def _check_call(
         wrong = next((key for key in kwargs if key not in known.parameters), None)
         if wrong and settings and (place := settings(wrong, kwargs[wrong])):
             raise CallError(
-                f"{name} has no argument {wrong}, which is a setting; write settings={place}. "
+                f"{name} has no argument {wrong}, which is a setting; write {place}. "
                 f"help(core.{name}) explains all arguments."
             ) from error
-        hint = f"{did_you_mean(wrong, known.parameters)} " if wrong else ""
+        names = [*known.parameters, *setting_names()]
+        hint = f"{did_you_mean(wrong, names)} " if wrong else ""
         raise CallError(
             f"{name}: {error}; write {call}. {hint.lstrip()}help(core.{name}) explains all "
             "arguments."

@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -154,22 +154,42 @@ def place_of_setting(model: type[BaseModel], name: str, value: object) -> str:
     str
         A call that makes the settings; empty if no setting has this name.
     """
+    text = short_argument(name, value)
+    return next((call.format(text) for call, known in _places(model) if known == name), "")
+
+
+def settings_argument(model: type[BaseModel], name: str, value: object) -> str:
+    """Write the argument ``settings=…`` that contains a setting; empty if there is none."""
+    place = place_of_setting(model, name, value)
+    return f"settings={place}" if place else ""
+
+
+def short_argument(name: str, value: object) -> str:
+    """Write an argument, such as ``steps=5``, without a long value."""
     short = isinstance(value, bool | int | float | str | tuple) and len(repr(value)) <= 40
-    text = f"{name}={repr(value) if short else '…'}"
+    return f"{name}={repr(value) if short else '…'}"
+
+
+def setting_names(model: type[BaseModel]) -> list[str]:
+    """Names of all settings at any depth."""
+    return [name for _, name in _places(model)]
+
+
+def _places(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
+    """Calls that make settings, with the name of each setting, the least deep first."""
     waiting: list[tuple[type[BaseModel], str]] = [(model, f"core.{model.__name__}({{}})")]
     seen: set[type[BaseModel]] = set()
     for kind, call in waiting:
         if kind in seen:
             continue
         seen.add(kind)
-        if name != "kind" and name in kind.model_fields:
-            return call.format(text)
         for inner, field in kind.model_fields.items():
+            if inner != "kind":
+                yield call, inner
             for other in _types_in(field.annotation):
                 if issubclass(other, BaseModel):
                     call_inside = f"{inner}=core.{other.__name__}({{}})"
                     waiting.append((other, call.format(call_inside)))
-    return ""
 
 
 def _fields_at(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:

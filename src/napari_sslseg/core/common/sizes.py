@@ -54,9 +54,11 @@ def words_for(size: Size) -> Words:
     return WORDS[len(size)]
 
 
-def format_size(size: Size) -> str:
-    """Format a size, such as ``64 × 48``."""
-    return " × ".join(map(str, size))
+def format_size(size: Sequence[float]) -> str:
+    """Format a size or shape, such as ``64 × 48``."""
+    return " × ".join(
+        f"{number:g}" if isinstance(number, float) else str(number) for number in size
+    )
 
 
 def describe_images(size: Size) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_sslseg.core.common.atomic import atomic_path
 from napari_sslseg.core.common.errors import GeometryError, ProjectError, ScanWarning
-from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
+from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane, format_size
 from napari_sslseg.core.project.accepted import AcceptedPredictions
 from napari_sslseg.core.project.classes import ProjectClasses
 from napari_sslseg.core.project.folder import ProjectFolder
@@ -191,8 +191,8 @@ class ProjectLabels:
         path = self._files.path(name)
         if labels.shape != grid.data.shape:
             raise GeometryError(
-                f"The labels for {name} have the shape {labels.shape}, but the scan has "
-                f"{grid.data.shape}; use labels that were drawn on this scan."
+                f"The labels for {name} have the shape {format_size(labels.shape)}, but the scan "
+                f"has {format_size(grid.data.shape)}; use labels that were drawn on this scan."
             )
         values = _check_values(labels, path)
         with self._folder.replacing_labels:

@@ -8,6 +8,7 @@ from typing import TypeGuard
 import numpy as np
 
 from napari_sslseg.core.common.errors import DataError, GeometryError, check_type
+from napari_sslseg.core.common.sizes import format_size
 from napari_sslseg.core.scans.classes.renumber import renumber_array
 from napari_sslseg.core.scans.formats.dispatch import is_dicom
 from napari_sslseg.core.scans.formats.labels.checks import are_whole
@@ -94,7 +95,8 @@ def _on_grid(truth: Labels, prediction: Labels) -> Labels:
             truth = replace(truth_scan, data=moved, geometry=prediction_scan.geometry)
     if predicted.shape != (true if moved is None else moved).shape:
         raise GeometryError(
-            f"The prediction has shape {predicted.shape} but the truth {true.shape}, both in the "
+            f"The prediction has shape {format_size(predicted.shape)} but the truth "
+            f"{format_size(true.shape)}, both in the "
             "display grid; compare labels of the same scan, or resample one onto the other."
         )
     if moved is None:

@@ -22,7 +22,7 @@ from napari_sslseg.core.common.errors import (
     ScanWarning,
     check_type,
 )
-from napari_sslseg.core.common.sizes import MOST_CLASSES
+from napari_sslseg.core.common.sizes import MOST_CLASSES, format_size
 from napari_sslseg.core.common.text import count_phrase, join_names, printable
 from napari_sslseg.core.results.compared_classes import match_compared, named_classes
 from napari_sslseg.core.results.compared_labels import (
@@ -171,7 +171,8 @@ def _evaluate(
         spacing = tuple(float(size) for size in spacing)
         if len(spacing) != true.ndim or not all(0 < size < np.inf for size in spacing):
             raise GeometryError(
-                f"The spacing {spacing} does not fit labels of shape {true.shape}; give one "
+                f"The spacing {format_size(spacing)} mm does not fit labels of shape "
+                f"{format_size(true.shape)}; give one "
                 "voxel size in mm above 0 per axis."
             )
         voxel_ml = float(np.prod(spacing)) / 1000 if true.ndim == 3 else None

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from napari_sslseg.core.common.errors import GeometryError
+from napari_sslseg.core.common.sizes import format_size
 
 DISPLAY_AXES = ("I", "P", "L")
 
@@ -241,7 +242,8 @@ class Geometry:
     def _check(self, array: np.ndarray, shape: tuple[int, ...], grid: str) -> None:
         if array.shape[:3] != shape:
             raise GeometryError(
-                f"An array of shape {array.shape} does not fit the {grid} grid {shape} of this "
+                f"An array of shape {format_size(array.shape)} does not fit the {grid} grid "
+                f"{format_size(shape)} of this "
                 "scan; use labels that were drawn on the same scan."
             )
 

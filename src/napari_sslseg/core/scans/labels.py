@@ -19,6 +19,7 @@ from napari_sslseg.core.common.errors import (
     check_type,
 )
 from napari_sslseg.core.common.safe_files import refuse_existing
+from napari_sslseg.core.common.sizes import format_size
 from napari_sslseg.core.scans.classes.class_codes import Algorithm, SegmentClass
 from napari_sslseg.core.scans.classes.read import read_segments
 from napari_sslseg.core.scans.classes.segment import refuse_equal_names
@@ -271,12 +272,13 @@ def save_labels(
     refuse_existing(path, overwrite=overwrite)
     if labels.ndim == 3 and labels.size == 0:
         raise GeometryError(
-            f"The labels for {path} have shape {labels.shape}, so no voxel; use labels on the grid "
-            "of the scan."
+            f"The labels for {path} have shape {format_size(labels.shape)}, so no voxel; use "
+            "labels on the grid of the scan."
         )
     if labels.ndim != 3:
         raise GeometryError(
-            f"The labels for {path} have shape {labels.shape}, but a label map has three axes."
+            f"The labels for {path} have shape {format_size(labels.shape)}, but a label map has "
+            "three axes."
         )
     if not are_whole(labels):
         raise VolumeError(f"The labels for {path} are not whole numbers; use classes, not scores.")

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from napari_sslseg.core.common.settings_base import Settings
-from napari_sslseg.core.common.sizes import Plane
+from napari_sslseg.core.common.sizes import Plane, format_size
 
 MOST_HU = 1e6
 """Largest window width and level; far above the values of any scanner."""
@@ -148,7 +148,9 @@ class Preprocessing(Intensities):
         if isinstance(self.spacing, float) and not 0.05 <= self.spacing <= 50:
             raise ValueError(f"spacing must lie within 0.05…50 mm, not {self.spacing}")
         if self.size and any(n % 16 or not 16 <= n <= 4096 for n in self.size):
-            raise ValueError(f"size must be multiples of 16 up to 4096, not {self.size}")
+            raise ValueError(
+                f"size must be multiples of 16 up to 4096, not {format_size(self.size)}"
+            )
         return self
 
 
@@ -192,9 +194,11 @@ class VolumePreprocessing(Intensities):
             raise ValueError(f"spacing must lie within 0.05…50 mm, not {self.spacing}")
         crop = self.size if isinstance(self.size, tuple) else ()
         if any(n % 16 or not 16 <= n <= 1024 for n in crop):
-            raise ValueError(f"size must be multiples of 16 up to 1024, not {self.size}")
+            raise ValueError(f"size must be multiples of 16 up to 1024, not {format_size(crop)}")
         if prod(crop) > MOST_VOXELS:
-            raise ValueError(f"size must be at most {MOST_VOXELS:,} voxels, not {self.size}")
+            raise ValueError(
+                f"size must be at most {MOST_VOXELS:,} voxels, not {format_size(crop)}"
+            )
         return self
 
 

@@ -5,7 +5,7 @@ The command line and the window take their defaults from here. Loads no PyTorch.
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from napari_sslseg.core.common.settings_base import Settings, make_settings
 
@@ -150,6 +150,13 @@ class Training(Settings):
         "long trainings; if it fails, the training continues without it.",
     )
     seed: int = Field(0, ge=0, lt=2**31, title="Seed")
+
+    @field_validator("betas")
+    @classmethod
+    def _check_betas(cls, betas: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError("both must be at least 0 and less than 1")
+        return betas
 
 
 def default_batch_size(dimensions: Literal[2, 3]) -> int:

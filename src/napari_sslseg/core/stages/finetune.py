@@ -6,7 +6,11 @@ from pathlib import Path
 
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.common.events import Event, PauseFlag, StopFlag, as_function
-from napari_sslseg.core.common.settings_base import check_settings_class, place_of_setting
+from napari_sslseg.core.common.settings_base import (
+    check_settings_class,
+    setting_names,
+    settings_argument,
+)
 from napari_sslseg.core.common.text import printable
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.samples.build import describe_store
@@ -247,7 +251,8 @@ finetune = as_function(
     Run,
     call="core.finetune(core.pair_scans(images, labels), out=folder)",
     returns="The run; None if it is stopped before the first step.",
-    settings=partial(place_of_setting, FinetuneSettings),
+    settings=partial(settings_argument, FinetuneSettings),
+    setting_names=partial(setting_names, FinetuneSettings),
 )
 
 

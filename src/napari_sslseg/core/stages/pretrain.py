@@ -1,7 +1,6 @@
 """Self-supervised pretraining of a network on unlabelled scans."""
 
 from collections.abc import Generator, Iterable, Iterator
-from functools import partial
 from math import ceil
 from operator import attrgetter
 from pathlib import Path
@@ -19,7 +18,13 @@ from napari_sslseg.core.common.events import (
     StopFlag,
     as_function,
 )
-from napari_sslseg.core.common.settings_base import Settings, check_settings_class, place_of_setting
+from napari_sslseg.core.common.settings_base import (
+    Settings,
+    check_settings_class,
+    setting_names,
+    settings_argument,
+    short_argument,
+)
 from napari_sslseg.core.pretext.pictures.live import PretextShow
 from napari_sslseg.core.runs.provenance import data_record
 from napari_sslseg.core.runs.run import Run
@@ -29,7 +34,7 @@ from napari_sslseg.core.samples.store import refuse_label_maps
 from napari_sslseg.core.scans.labelled import Scan
 from napari_sslseg.core.scans.sources import CollectedScan, collect_scans, without_labels
 from napari_sslseg.core.scans.volume import Modality
-from napari_sslseg.core.settings.pretext.registry import TaskSettings
+from napari_sslseg.core.settings.pretext.registry import TaskSettings, task_options
 from napari_sslseg.core.settings.stages import PretrainSettings
 from napari_sslseg.core.stages.context import RunContext
 from napari_sslseg.core.stages.init_from import check_encoder_start, load_start, open_start
@@ -177,6 +182,8 @@ def _pretrain(
     machine.fabric.seed_everything(settings.training.seed, verbose=False)
     if remark := task.remark(store.settings):
         yield Message(remark)
+    if remark := task.loss_remark(store.size):
+        yield Message(remark)
     model = make_pretext_model(settings.network, pretext, store.channels)
     source = yield from load_start(
         start, model, "encoder+decoder", None if context.resumed else settings.network
@@ -210,12 +217,23 @@ def _pretrain(
     yield from report_collapse(context.train(job, writer, machine))
 
 
+def _argument_of(name: str, value: object) -> str:
+    """Write the argument that contains a setting: the settings, or the task."""
+    found = settings_argument(PretrainSettings, name, value)
+    tasks = task_options().get(name)
+    if found or not tasks:
+        return found
+    others = f" (or {', '.join(f'core.{other}' for other in tasks[1:])})" if tasks[1:] else ""
+    return f"the task as core.{tasks[0]}({short_argument(name, value)}){others}"
+
+
 pretrain = as_function(
     iter_pretrain,
     Run,
     call="core.pretrain(images, out=folder)",
     returns="The run; None if it is stopped before the first step.",
-    settings=partial(place_of_setting, PretrainSettings),
+    settings=_argument_of,
+    setting_names=lambda: [*setting_names(PretrainSettings), *task_options()],
 )
 
 

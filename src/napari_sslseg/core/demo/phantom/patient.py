@@ -24,6 +24,7 @@ from napari_sslseg.core.common.errors import (
     StorageError,
     check_type,
 )
+from napari_sslseg.core.common.sizes import format_size
 from napari_sslseg.core.demo.phantom.organs import paint_all
 from napari_sslseg.core.demo.phantom.shapes import (
     LEFT_KIDNEY,
@@ -326,7 +327,7 @@ def _check(
             )
     if len(shape) != 3 or min(shape) < 8:
         raise ConfigError(
-            f"A phantom of shape {tuple(shape)} cannot be drawn; "
+            f"A phantom of shape {format_size(shape)} cannot be drawn; "
             "give three axes of at least 8 voxels."
         )
     if len(spacing) != 3 or not all(0.1 <= s <= 50 for s in spacing):

@@ -24,7 +24,18 @@ _PRESETS = (
     "dhere:DHERE",
 )
 
-PRESETS: dict[str, Preset] = {}
+
+class PresetTable(dict[str, Preset]):
+    """Presets by name; a wrong name is an error that says which there are."""
+
+    def __missing__(self, name: str) -> Preset:
+        hint = did_you_mean(name, self) if isinstance(name, str) else ""
+        raise ConfigError(
+            f"There is no preset {name}; choose one of {', '.join(self)}. {hint}".rstrip()
+        )
+
+
+PRESETS: dict[str, Preset] = PresetTable()
 """All presets by name; see :func:`register_preset`."""
 
 
@@ -55,9 +66,4 @@ def preset_named(name: str) -> Preset:
         If there is none of this name; the message lists all names.
     """
     check_type(name, str, "A preset", "its name, such as 'dominic-2023'")
-    if name not in PRESETS:
-        hint = did_you_mean(name, PRESETS)
-        raise ConfigError(
-            f"There is no preset {name}; choose one of {', '.join(PRESETS)}. {hint}".rstrip()
-        )
     return PRESETS[name]

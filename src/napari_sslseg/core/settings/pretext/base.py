@@ -132,6 +132,10 @@ class PretextSettings(Settings):
         """Return a remark on the task with such images, if there is one."""
         return None
 
+    def loss_remark(self, size: Size) -> str:
+        """Return what a value of the loss means for images of a size; empty if it is plain."""
+        return ""
+
     def for_scans(self, names: Iterable[str]) -> Self:
         """Return the settings without entries for scans that are not named.
 

@@ -1,10 +1,12 @@
 """Settings of context restoration. Loads no PyTorch."""
 
+from math import prod
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from napari_sslseg.core.common.implementation import Implementation
+from napari_sslseg.core.common.sizes import Size, words_for
 from napari_sslseg.core.settings.patch_size import PATCH_SHARE
 from napari_sslseg.core.settings.pretext.base import PretextSettings
 
@@ -54,6 +56,15 @@ class PatchSettings(PretextSettings):
     def summary(self) -> str:
         """The most important settings, in a few words."""
         return f"patches of {self.patch_size} pixels, {self.sampling}"
+
+    def loss_remark(self, size: Size) -> str:
+        """Return the unit of the loss, a sum over the image."""
+        count, words = prod(size), words_for(size)
+        return (
+            f"The loss is the squared error summed over the {count:,} {words.places} of a "
+            f"{words.image} (Dominic et al. 2023, equation A1), so thousands are usual at first; "
+            f"divided by {count:,} it is that of a {words.place}."
+        )
 
 
 class ContextRestoration(PatchSettings):

@@ -109,10 +109,21 @@ def make_task(
     return make_settings(chosen, **defaults | options)
 
 
+def task_options() -> dict[str, list[str]]:
+    """Names of the options of all tasks, each with the settings classes that have it."""
+    found: dict[str, list[str]] = {}
+    for kind in TASKS.values():
+        for name in kind.model_fields:
+            if name != "kind":
+                found.setdefault(name, []).append(kind.__name__)
+    return found
+
+
 def _misplaced(name: str, option: str) -> ConfigError:
     having = [other for other, kind in TASKS.items() if option in kind.model_fields]
     if not having:
-        return ConfigError(f"No pretext task has an option {option}; leave it out.")
+        hint = did_you_mean(option, TASKS[name].model_fields)
+        return ConfigError(f"No pretext task has an option {option}; leave it out. {hint}".rstrip())
     return ConfigError(
         f"The pretext task {name} has no option {option}; leave it out, or choose a task that has "
         f"it: {', '.join(having)}."
