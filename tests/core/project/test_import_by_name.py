@@ -7,7 +7,8 @@ from named_labels import write_slicer
 from napari_sslseg.core.common.errors import ClassesError
 from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.project.project import Project
-from napari_sslseg.core.scans.labels import save_labels
+from napari_sslseg.core.scans.labels import read_segment_names, save_labels
+from napari_sslseg.core.scans.matching.pair_scans import pair_scans
 
 SHAPE = ((10, 24, 24), (20.0, 15.0, 15.0))
 CASES = "field_cases/01-names-ignored-classes-mixed"
@@ -180,3 +181,22 @@ def test_organs_of_real_dicom_files_are_one_class(data_dir, tmp_path, kind, file
     assert len(set(means[0]) & set(means[1])) >= 2
     for value in set(means[0]) & set(means[1]):
         assert abs(means[0][value] - means[1][value]) < 6
+
+
+def test_label_files_of_a_project_have_its_names_outside_of_it(project, scans, tmp_path):
+    project.add_class("liver", 3)
+    labels = np.zeros(scans[1]["a"].data.shape, np.uint8)
+    labels[4, 2] = 3
+    path = project.save_labels("a", labels)
+    assert read_segment_names(path) == {3: "liver"}
+    (pair,) = pair_scans(scans[0], path.parent, every_image=False)
+    assert pair.class_names == {3: "liver"}
+    project.rename_class(3, "spleen")
+    assert read_segment_names(path) == {3: "spleen"}
+    # A file of this name of another program says nothing.
+    other = tmp_path / "other/labels/a.nii.gz"
+    other.parent.mkdir(parents=True)
+    save_labels(labels, other, like=scans[1]["a"])
+    for text in ('{"classes": [{"value": 3, "name": "x"}]}', "not JSON"):
+        (tmp_path / "other/project.json").write_text(text)
+        assert read_segment_names(other) == {}

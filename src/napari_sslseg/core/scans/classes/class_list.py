@@ -1,4 +1,4 @@
-"""Lists of class names in a folder of label files: ``classes.json`` and ``dataset.json``."""
+"""Lists of class names around label files: ``classes.json``, ``dataset.json``, and projects."""
 
 import os
 import re
@@ -20,6 +20,10 @@ CLASS_LIST = "classes.json"
 DATASET = "dataset.json"
 """Description of a data set by the Medical Segmentation Decathlon and nnU-Net."""
 
+PROJECT = "project.json"
+"""Record of a project of the window, in the folder around that of its label files."""
+
+_MOST_PROJECT = 64 * 2**20
 _MOST_BYTES = 16 * 2**20
 _BOM = b"\xef\xbb\xbf"
 
@@ -61,11 +65,16 @@ def list_entries(path: Path) -> dict[str, Any]:
 
 def listed_segments(path: Path) -> list[Segment]:
     """Return the structures in the list that belongs to the folder of a label file."""
-    for place in _folders(Path(os.path.abspath(path))):  # Without "..", which has no name.
+    path = Path(os.path.abspath(path))  # Without "..", which has no name.
+    own = path.parent
+    for place in _folders(path):
         if lists := own_lists(place):
             return [Segment(value, name) for value, name in _one_list(lists).items() if value]
         if (place / DATASET).is_file():
             return list(_of_dataset(place / DATASET))
+        # The label files of a project are in a folder of its own folder.
+        if place != own and (found := _of_project(place / PROJECT)):
+            return found
     return []
 
 
@@ -123,6 +132,24 @@ def _of_dataset(path: Path) -> Iterator[Segment]:
         # Regions, which consist of several values, are not structures.
         if isinstance(value, str | int) and re.fullmatch(r"[1-9]\d{0,9}", str(value)):
             yield Segment(int(value), clean_name(name))
+
+
+def _of_project(path: Path) -> list[Segment]:
+    """Structures in the record of a project; none if the file is of another program or damaged."""
+    try:
+        content = parse_json(read_regular(path, _MOST_PROJECT)) if path.is_file() else None
+    except (OSError, ValueError):
+        return []
+    if not isinstance(content, dict) or not isinstance(content.get("scans"), list):
+        return []
+    classes = content.get("classes")
+    return [
+        Segment(item["value"], clean_name(item["name"]))
+        for item in (classes if isinstance(classes, list) else ())
+        if isinstance(item, dict)
+        and isinstance(item.get("value"), int)
+        and isinstance(item.get("name"), str)
+    ]
 
 
 def _read_json(path: Path) -> Any:
