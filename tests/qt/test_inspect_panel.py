@@ -649,3 +649,35 @@ def test_a_comparison_says_which_run_has_not_predicted_the_scan(opened, qtbot):
     panel.show_box.group.button(0).click()
     assert not panel.show_box.difference.isVisible()
     assert panel.correct.accept.isEnabled()
+
+
+def test_predictions_of_a_run_that_is_trained_again_elsewhere_are_not_shown_as_its(
+    viewer, qtbot, trained, tmp_path
+):
+    shutil.copytree(trained[0], tmp_path / "copy")
+    host = open_panel(viewer, qtbot, InspectPanel, tmp_path / "copy")
+    choose(host, "finetune-002")
+    predict(host, qtbot)
+    session, project = host.session, host.session.project
+    before = session.predictions.get("finetune-002", session.current)
+    assert host.scene.of_role("prediction")
+    split = project.split_validation()
+    core.finetune(
+        split.training,
+        out=project.folder / "runs/finetune-002",
+        settings=core.FinetuneSettings(
+            network=core.Network.preset("tiny"), training=core.Training(steps=3, batch_size=2)
+        ),
+        device="cpu",
+        overwrite=True,
+    )
+    assert session.predictions.get("finetune-002", session.current) is None
+    qtbot.waitUntil(lambda: "trained again" in host.panel.message.text())
+    assert "finetune-002" in host.panel.message.text()
+    assert not host.scene.of_role("prediction")
+    idle(host, qtbot)
+    predict(host, qtbot)
+    after = session.predictions.get("finetune-002", session.current)
+    assert (after.uncertainty != before.uncertainty).any()
+    assert host.scene.of_role("prediction")
+    host.end(qtbot)

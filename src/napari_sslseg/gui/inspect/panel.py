@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from qtpy.QtCore import QTimer
 from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import (
     QFormLayout,
@@ -19,6 +20,7 @@ from napari_sslseg.gui.inspect.display_switches import DisplaySwitches
 from napari_sslseg.gui.inspect.export_form import ExportForm
 from napari_sslseg.gui.inspect.score_rows import ScoreRow, score_sheet
 from napari_sslseg.gui.inspect.score_table import ScoreTable
+from napari_sslseg.gui.model.predictions import record_state
 from napari_sslseg.gui.model.run_descriptions import (
     long_description,
     short_description,
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 STOPPED = "Stopped; finished predictions are kept."
 PREDICTED = "Predicted. Click a row below to see the worst slice of that scan."
+REPLACED = "{run} was trained again by another program; its old predictions are not shown any more."
+WATCH_MILLISECONDS = 2_000
 NO_SCORES = "Predicted."
 
 
@@ -71,6 +75,9 @@ class InspectPanel(QWidget):
         folded = Foldable("E&xport and report", self.export)
         folded.button.setObjectName("inspect-export")
         layout.addWidget(folded)
+        self._states: dict[str, tuple[int, int]] = {}
+        self._timer = QTimer(self)
+        self._timer.timeout.connect(self._watch_runs)
         self._connect()
         self.refresh()
 
@@ -118,18 +125,43 @@ class InspectPanel(QWidget):
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """Show the predictions of finished runs."""
+        self._watch_runs()
+        self._timer.start(WATCH_MILLISECONDS)
         self.scene.bring("prediction")
         self.layers.show_maps(True)
         super().showEvent(event)
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
         """Hide maps, which would cover what one labels in another step."""
+        self._timer.stop()
         if not event.spontaneous():
             self.layers.show_maps(False)
         super().hideEvent(event)
 
+    def _watch_runs(self) -> None:
+        """Notice runs that are trained again by another program, such as the command line."""
+        project, training = self.session.project, self.session.training
+        if project is None or any(job.kind == "look" for job in self.session.jobs):
+            return
+        own = "" if training is None or training.folder is None else training.folder.name
+        before = self._states
+        self._states = {
+            run.name: record_state(project, run.name)
+            for run in self.session.runs
+            if run.name != own
+        }
+        predicted = self.session.predictions.runs
+        changed = [n for n, state in self._states.items() if before.get(n, state) != state]
+        for name in changed:
+            self.session.predictions.forget(name)
+            if name in predicted:
+                self.message.setText(REPLACED.format(run=name))
+        if changed:
+            self.session.look_for_runs()
+
     def release(self) -> None:
         """Disconnect from the viewer."""
+        self._timer.stop()
         self.correct.release()
 
     @property
@@ -160,6 +192,7 @@ class InspectPanel(QWidget):
     def _forget(self) -> None:
         """Forget what belongs to another project."""
         self._go_to = self._wanted = None
+        self._states = {}
         self._again.clear()
         self.bar.hide()
         self.correct.forget()

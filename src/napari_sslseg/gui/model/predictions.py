@@ -21,6 +21,7 @@ from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.common.text import fold_name
 from napari_sslseg.core.project.label_files import file_state
 from napari_sslseg.core.project.record import LARGEST_CLASS, UNKNOWN_VALUE
+from napari_sslseg.core.runs.record import RECORD
 from napari_sslseg.gui.model.jobs import Job, Tally
 from napari_sslseg.gui.model.session_jobs import SessionJobs
 
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from napari_sslseg.core.project.project import Project
     from napari_sslseg.core.results.slice_scores import SliceScores
 
-Key = tuple[str, str, str]
-"""Run, scan, and hash of the values of the scan."""
+Key = tuple[str, str, str, tuple[int, int]]
+"""Run, scan, hash of the values of the scan, and state of the record of the run."""
 
 PREDICTING = "Slices predicted"
 """What the progress of a prediction counts."""
@@ -175,7 +176,7 @@ class Predictions:
     @property
     def runs(self) -> frozenset[str]:
         """Runs that have predicted a scan."""
-        return frozenset(run for run, _, _ in self._scores)
+        return frozenset(key[0] for key in self._scores)
 
     def is_up_to_date(self, run: str, scan: str) -> bool:
         """Whether the scores were computed against the labels that are on disk now."""
@@ -193,14 +194,21 @@ class Predictions:
         return (done, project.plane, self._hashes.of(project.labels_path(scan))) if done else ()
 
     def _key(self, run: str, scan: str) -> Key:
-        """Key of the caches. It contains the hash of the scan, whose name may be reused."""
-        project = self.project
-        known = project is not None and scan in project.names
-        return run, scan, project.entry(scan).content if project is not None and known else ""
+        """Key of the caches.
 
-    def _age(self, run: str) -> tuple[int, int]:
-        """A counter that changes when the predictions of a run become invalid."""
-        return self._cleared, self._forgotten.get(run, 0)
+        The names of scans and runs may be reused, the latter by a training on the command line.
+        """
+        project = self.project
+        if project is None:
+            return run, scan, "", (0, 0)
+        content = project.entry(scan).content if scan in project.names else ""
+        return run, scan, content, record_state(project, run)
+
+    def _age(self, run: str) -> tuple[int, int, tuple[int, int]]:
+        """What changes when the predictions of a run become invalid."""
+        project = self.project
+        state = (0, 0) if project is None else record_state(project, run)
+        return self._cleared, self._forgotten.get(run, 0), state
 
     def clear(self) -> None:
         """Drop all predictions, also those that are being computed."""
@@ -236,7 +244,7 @@ class Predictions:
             return None
         ready: list[tuple[str, str, Predicted, PredictionScores]] = []
         ages = {run: self._age(run) for run, _, _ in wanted}
-        contents = {scan: self._key("", scan) for _, scan, _ in wanted}
+        contents = {scan: self._key("", scan)[2] for _, scan, _ in wanted}
         several = len(ages) > 1
 
         def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
@@ -276,7 +284,7 @@ class Predictions:
         def take(*_: object) -> None:
             while ready:
                 run, scan, found, scores = ready.pop(0)
-                if ages[run] == self._age(run) and contents[scan] == self._key("", scan):
+                if ages[run] == self._age(run) and contents[scan] == self._key("", scan)[2]:
                     self._store(run, scan, found, scores)
 
         job = self._jobs.run("predict", "Predicting", events, take)
@@ -302,6 +310,11 @@ class Predictions:
 def run_folder(project: "Project", run: str) -> Path:
     """Return the folder of a run of a project."""
     return project.folder / "runs" / run
+
+
+def record_state(project: "Project", run: str) -> tuple[int, int]:
+    """Time and size of the record of a run, which change when it is trained again."""
+    return file_state(run_folder(project, run) / RECORD) if run else (0, 0)
 
 
 def open_run(project: "Project", run: str) -> Any:
