@@ -26,6 +26,7 @@ from napari_sslseg.gui.viewer.quick_layers.standing_layers import (
     show_data,
 )
 from napari_sslseg.gui.viewer.strokes.brush_values import BrushValues
+from napari_sslseg.gui.viewer.strokes.dense_strokes import DenseStrokes
 from napari_sslseg.gui.viewer.strokes.foreign_strokes import ForeignStrokes
 from napari_sslseg.gui.viewer.strokes.structure_locks import StructureLocks
 
@@ -117,6 +118,7 @@ class Scene:
         self._letters = EdgeLetters(self)
         self._brush = BrushValues(self)
         self._locks = StructureLocks(self)
+        self._dense = DenseStrokes(self)
         self.strokes = ForeignStrokes(self)
         self.autosaver = LabelAutosaver(session, self)
 
