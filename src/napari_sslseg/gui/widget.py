@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtCore import QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QButtonGroup,
@@ -54,7 +54,9 @@ SCAN_KEYS = {"PageUp": -1, "PageDown": 1}
 """Keys of the viewer that show the scan before and the next one."""
 
 PUMP_MILLISECONDS = 40
-LEAST_WIDTH = 370
+LEAST_WIDTH, WIDEST = 376, 520
+WINDOW_SHARE = 0.27
+"""Width of the dock at first, as a share of the window, and its limits in pixels."""
 
 
 class FewShotWidget(QWidget):
@@ -126,6 +128,11 @@ class FewShotWidget(QWidget):
         """Show the value below the mouse in the window that the panel is in."""
         super().showEvent(event)
         self.readout.place(self)
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Size of the dock at first: in a wide window there is room for whole names."""
+        share = round(WINDOW_SHARE * self.window().width())
+        return QSize(min(max(share, LEAST_WIDTH), WIDEST), super().sizeHint().height())
 
     def _help_of(self, role: str) -> str:
         """Return which keys work on a layer; those of labels are bound by their panel."""
