@@ -275,9 +275,9 @@ def test_noise_at_the_begin_of_a_training_is_not_drawn(session):
     noisy, certain = (np.full((48, 48), value, np.float32) for value in (0.8, 0.2))
     speckle = np.indices((48, 48)).sum(0) % 2
 
-    def show(training, step, doubt, labels=speckle):
+    def show(training, step, doubt, labels=speckle, total=100):
         picture = SlicePrediction(session.current, "axial", 4, labels, doubt)
-        events = [Step(step, 100, 1.0, 1e-3, 10.0), Preview(step, picture)]
+        events = [Step(step, total, 1.0, 1e-3, 10.0), Preview(step, picture)]
         session.job_events.emit(training, events)
         return live.layer is not None and bool(live.layer.data.any())
 
@@ -293,6 +293,11 @@ def test_noise_at_the_begin_of_a_training_is_not_drawn(session):
     assert not show(second, 2, noisy)
     assert show(second, 30, noisy)  # This network stays uncertain.
     assert show(second, 31, noisy)
+    session.jobs_changed.emit()
+    # A quarter of a very short training is not enough.
+    assert not show(first, 5, noisy, total=12)
+    assert not show(first, 12, noisy, total=12)
+    assert show(second, 12, certain, total=12)
 
 
 def test_structures_that_the_project_removed_are_not_scored_or_drawn(session, tmp_path):

@@ -23,8 +23,12 @@ NAME = "prediction in training"
 MOST_UNCERTAIN = 0.5
 """Mean uncertainty of the predicted structures above which they are noise, which is not drawn."""
 
-NOISY_SHARE = 0.25
-"""Share of the steps after which a prediction is drawn however uncertain it is."""
+NOISY_SHARE, NOISY_STEPS = 0.25, 20
+"""Share and number of the steps after which a prediction is drawn however uncertain it is.
+
+Before 20 steps a network has seen a few dozen slices, and what is uncertain then is noise. A
+training that is as short shows its prediction only if it is certain.
+"""
 
 
 class LivePrediction:
@@ -48,7 +52,7 @@ class LivePrediction:
         self._shown: tuple[slice | int, ...] | None = None
         self.waiting = False
         self._clear: Job | None = None  # Its predictions are more than noise.
-        self._progress = 0.0
+        self._progress, self._steps = 0.0, 0
         session.job_events.connect(self._receive)
         session.jobs_changed.connect(self._jobs_changed)
         scene.moved.connect(lambda _: self.look())
@@ -76,7 +80,7 @@ class LivePrediction:
     def _jobs_changed(self) -> None:
         training = self.session.training
         if training is None or training.kind != "finetune":
-            self._clear, self._progress = None, 0.0
+            self._clear, self._progress, self._steps = None, 0.0, 0
             self._wait(False)
             self._remove()
 
@@ -85,7 +89,7 @@ class LivePrediction:
             return
         for event in events:
             if isinstance(event, Step):
-                self._progress = event.step / event.total
+                self._progress, self._steps = event.step / event.total, event.step
             if isinstance(event, Preview) and isinstance(event.picture, SlicePrediction):
                 noise = self._clear is not job and self._is_noise(event.picture)
                 if not noise and event.picture.labels.any():
@@ -97,7 +101,8 @@ class LivePrediction:
     def _is_noise(self, picture: SlicePrediction) -> bool:
         """Whether a network at its beginning guesses structures all over the slice."""
         found = picture.labels > 0
-        if self._progress >= NOISY_SHARE or not found.any():
+        late = self._progress >= NOISY_SHARE and self._steps >= NOISY_STEPS
+        if late or not found.any():
             return False
         return float(picture.uncertainty[found].mean()) > MOST_UNCERTAIN
 
