@@ -91,7 +91,7 @@ class ScanList(QWidget):
         layout.addWidget(self.detail)
         layout.addLayout(self._make_actions())
         self.table.selectionModel().selectionChanged.connect(self.refresh)
-        session.scans_changed.connect(self.table.fit_columns)  # Patients may have other names.
+        session.scans_changed.connect(self.table.fit_columns)
         session.scans_changed.connect(self.refresh)
         session.scans_changed.connect(self._describe_patients)
         session.project_changed.connect(self._describe_patients)
@@ -181,6 +181,8 @@ class ScanList(QWidget):
 
     def _describe_patients(self) -> None:
         """Say who was taken for one patient, and how to correct it."""
+        if self.scan_actions.running("add") is not None:
+            return  # Else the names of all scans would be compared again for each new one.
         project = self.session.project
         entries = project.record.scans if project is not None else ()
         self.patients.setVisible(len(entries) > 1)

@@ -98,7 +98,6 @@ class ScanView(QTableView):
         self.horizontalHeader().setDefaultAlignment(Qt.AlignmentFlag.AlignLeft)
         self.setMinimumHeight(LEAST_ROWS * (THUMBNAIL + 6))
         self.doubleClicked.connect(lambda index: None if index.column() == PATIENT else show())
-        model.rowsInserted.connect(self.fit_columns)
         model.modelReset.connect(self.fit_columns)
         self.fit_columns()
 
