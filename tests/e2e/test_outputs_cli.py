@@ -78,7 +78,7 @@ def test_a_stopped_run_is_continued_with_resume(scans, tmp_path):
     ):
         if isinstance(event, core.Step):
             stop.set()
-    words = "stopped after step 1; continue it with --resume"
+    words = "stopped at step 1 of 5; continue it with --resume"
     assert refused(run("pretrain", scans / "images", "--out", tmp_path / "run"), words)
     with pytest.raises(StorageError, match="resume=True"):
         core.pretrain(scans / "images", out=tmp_path / "run")

@@ -24,6 +24,8 @@ WEIGHTS = [f"{name}.{suffix}" for name in ("best", "last") for suffix in ("safet
 SAMPLES = "slices"
 """Folder of preprocessed slices or crops, in which each store has a folder."""
 
+FAILED = "ended with an error"
+
 HARMLESS = (".DS_Store", "Thumbs.db", "desktop.ini")
 """Files that a desktop puts into every folder that it shows."""
 
@@ -77,7 +79,7 @@ def _what_to_do(folder: Path) -> str:
     """Say how to continue the run of a folder if it is not finished, or how to replace it."""
     other = "choose another folder, or pass --overwrite (in Python overwrite=True)."
     state = describe_unfinished(folder)
-    if not state:
+    if not state or state.startswith(FAILED):
         return f"; {other}"
     return f" that {state}; continue it with --resume (in Python resume=True), {other}"
 
@@ -89,7 +91,7 @@ def describe_unfinished(folder: Path) -> str:
     """
     record = _read_entries(folder / RECORD)
     states = {"stopped": "was stopped", "interrupted": "was interrupted"}
-    states |= {"running": "has not finished", "failed": "ended with an error"}
+    states |= {"running": "has not finished", "failed": FAILED}
     state = states.get(str(record.get("status")))
     if state is None:
         return ""
@@ -107,10 +109,10 @@ def remark_unfinished(folder: Path) -> str:
     state = describe_unfinished(folder)
     if not state:
         return ""
-    return (
-        f"The run {folder} {state}, and its weights so far are used; continue it with --resume (in "
-        "Python resume=True) for its final ones."
-    )
+    hint = "; continue it with --resume (in Python resume=True) for its final ones"
+    if state.startswith(FAILED):  # Resuming may lead to the same error.
+        hint = ""
+    return f"The run {folder} {state}, and its weights so far are used{hint}."
 
 
 def _read_entries(path: Path) -> dict[str, Any]:
