@@ -45,7 +45,9 @@ def run(options: argparse.Namespace) -> int:
             data.append(known[name])
         else:
             print(f"No {name} in {options.data}; give its folder with --data.")
-    length = Length(options.network, options.steps, options.pretrain_steps, options.slices)
+    length = Length(
+        options.network, options.steps, options.pretrain_steps, options.slices, options.spacing
+    )
     chosen = chosen_arms(options.arms)
     asked = (data, chosen, options.labelled, options.draws, options.seeds, options.part, length)
     cells = list(plan(*asked))
@@ -87,7 +89,7 @@ def _rows(options: argparse.Namespace, part: str) -> list[dict]:
     from efficiency.tables import latest
 
     names = [arm.name for arm in chosen_arms(options.arms)]
-    lengths = ("network", "steps", "pretrain_steps", "slices")
+    lengths = ("network", "steps", "pretrain_steps", "slices", "spacing")
     wanted = {name: getattr(options, name) for name in lengths}
     rows = latest(read_rows(options.results), part=part, **wanted)
     # Arms that no longer exist are shown as well, unless others are asked for.
@@ -146,6 +148,9 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--pretrain-steps", type=int, default=3000, help="of each stage")
     common.add_argument(
         "--slices", type=int, default=0, help="labelled slices of each labelled scan; 0 for all"
+    )
+    common.add_argument(
+        "--spacing", type=float, default=0, help="of the pixels in mm; 0 for that of the data set"
     )
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

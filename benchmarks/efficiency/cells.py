@@ -24,15 +24,16 @@ ORDER_SEED = 7
 
 @dataclass(frozen=True)
 class Length:
-    """Settings of all arms: network, number of steps, and labelled slices of each labelled scan.
+    """Settings of all arms: network, number of steps, labelled slices of each labelled scan, spacing.
 
-    All slices are labelled if ``slices`` is 0.
+    All slices are labelled if ``slices`` is 0. The spacing in mm is that of the data set if it is 0.
     """
 
     network: str = "small"
     steps: int = 1000
     pretrain_steps: int = 3000
     slices: int = 0
+    spacing: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,14 @@ class Cell:
         """Preprocessing of the data set, with the number of neighbouring slices of the arm."""
         near = self.arm.neighbours
         near = self.data.neighbours if near is None else near
-        return self.data.preprocessing.model_copy(update={"neighbours": near})
+        chosen = self.data.preprocessing
+        if self.length.spacing:
+            chosen = self.data.sampled(self.length.spacing)
+        return chosen.model_copy(update={"neighbours": near})
 
     def pretraining(self) -> list[tuple[Any, core.PretrainSettings]]:
         """Task and settings of each stage; later stages start from earlier ones."""
-        size = self.data.preprocessing.size
+        size = self.preprocessing.size
         assert size is not None  # so that all arms have the same slices
         return [
             (
@@ -168,6 +172,7 @@ class Cell:
             "steps": self.length.steps,
             "pretrain_steps": self.length.pretrain_steps,
             "slices": self.length.slices,
+            "spacing": self.length.spacing,
         }
 
     def __str__(self) -> str:

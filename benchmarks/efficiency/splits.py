@@ -31,6 +31,14 @@ class DataSet:
     neighbours: int = 0
     left_out: tuple[int, ...] = ()
 
+    def sampled(self, spacing: float) -> core.Preprocessing:
+        """Preprocessing with pixels of another size in mm, and a canvas of the same size in mm."""
+        before, size = self.preprocessing.spacing, self.preprocessing.size
+        if not isinstance(before, float) or size is None:
+            raise SystemExit(f"The pixels of {self.name} are those of its scans; leave it out.")
+        height, width = (16 * max(1, round(side * before / spacing / 16)) for side in size)
+        return self.preprocessing.model_copy(update={"spacing": spacing, "size": (height, width)})
+
     def part(self, name: str) -> tuple[str, ...]:
         """Subjects of a part."""
         return {"training": self.training, "validation": self.validation, "test": self.test}[name]

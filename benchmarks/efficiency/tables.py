@@ -35,10 +35,10 @@ def latest(rows: Iterable[Row], **wanted: Any) -> list[Row]:
     found = {}
     for row in rows:
         free = () if row["seconds"]["pretraining"] else ("pretrain_steps",)
-        # Older rows, with all slices labelled, lack this field.
-        about = {"slices": 0, **row}
+        # Older rows, with all slices labelled and pixels of the data set, lack these fields.
+        about = {"slices": 0, "spacing": 0, **row}
         if all(about[name] == value for name, value in wanted.items() if name not in free):
-            found[tuple(about[key] for key in (*keys, "pretrain_steps", "slices"))] = row
+            found[tuple(about[key] for key in (*keys, "pretrain_steps", "slices", "spacing"))] = row
     return list(found.values())
 
 

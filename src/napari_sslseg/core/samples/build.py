@@ -10,6 +10,7 @@ from napari_sslseg.core.common.sizes import Plane
 from napari_sslseg.core.common.text import count_phrase
 from napari_sslseg.core.samples.crops import CropStore, crop_size, iter_crops
 from napari_sslseg.core.samples.placement import canvas_size, resampled_shape
+from napari_sslseg.core.samples.planned_spacing import with_planned_spacing
 from napari_sslseg.core.samples.slices import SliceStore, iter_store
 from napari_sslseg.core.samples.warnings import Spacing, default_neighbours
 from napari_sslseg.core.scans.geometry import Geometry
@@ -66,7 +67,8 @@ def default_preprocessing(
     """Return the preprocessing of Dominic et al. 2023 with neighbouring slices, or for volumes.
 
     MR: soft clipping, and z-score over the scan. CT: three windows, z-score over each slice and
-    channel; for volumes, over the scan and channel.
+    channel; for volumes, over the scan and channel. The pixels of slices are planned, see
+    :mod:`napari_sslseg.core.samples.planned_spacing`.
 
     Parameters
     ----------
@@ -87,6 +89,7 @@ def default_preprocessing(
         clipping=CLIPPING,
         plane=plane,
         normalize="slice" if modality == "CT" else "volume",
+        spacing="planned",
         neighbours=0 if spacing is None else default_neighbours(spacing, plane),
     )
 
@@ -168,10 +171,10 @@ def sample_size(
     files = [item for item in items if not isinstance(item, Geometry)]
     if files or not geometries:
         geometries += [scan_geometry(without_labels(scan)) for scan in collect_scans(files)]
-    shapes = [resampled_shape(geometry, settings) for geometry in geometries]
     if isinstance(settings, VolumePreprocessing):
-        return crop_size(shapes, settings)
-    return canvas_size(shapes, settings)
+        return crop_size([resampled_shape(geometry, settings) for geometry in geometries], settings)
+    settings, _ = with_planned_spacing(settings, geometries)
+    return canvas_size([resampled_shape(geometry, settings) for geometry in geometries], settings)
 
 
 def describe_store(store: Store) -> Iterator[Message]:
@@ -185,3 +188,5 @@ def describe_store(store: Store) -> Iterator[Message]:
     if isinstance(store, SliceStore) and (beside := store.settings.neighbours):
         text += f"; input includes {count_phrase(beside, 'neighbouring slice')} on each side"
     yield Message(f"{text}, stored in {store.folder}." if store.folder else f"{text}.")
+    if isinstance(store, SliceStore) and store.plan is not None:
+        yield Message(store.plan.describe())

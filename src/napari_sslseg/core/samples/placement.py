@@ -147,7 +147,7 @@ def resampled_shape(
     axes = image_axes(settings)
     shape = [geometry.display_shape[axis] for axis in axes]
     spacing = [geometry.spacing[axis] for axis in axes]
-    if settings.spacing == "keep":
+    if settings.spacing in ("keep", "planned"):
         return tuple(shape)
     if isinstance(settings.spacing, tuple):
         targets: Sequence[float] = settings.spacing
@@ -171,7 +171,12 @@ def image_axes(settings: Preprocessing | VolumePreprocessing) -> list[int]:
     """Return the axes of the display grid within an image of the network."""
     if isinstance(settings, VolumePreprocessing):
         return [0, 1, 2]
-    return [axis for axis in range(3) if axis != PLANE_AXIS[settings.plane]]
+    return in_plane_axes(settings.plane)
+
+
+def in_plane_axes(plane: Plane) -> list[int]:
+    """Return the axes of the display grid within a slice."""
+    return [axis for axis in range(3) if axis != PLANE_AXIS[plane]]
 
 
 def round_up_shape(shape: Sequence[int]) -> tuple[int, ...]:

@@ -23,6 +23,7 @@ from napari_sslseg.core.samples.placement import (
     placement,
     resampled_shape,
 )
+from napari_sslseg.core.samples.planned_spacing import PlannedSpacing, with_planned_spacing
 from napari_sslseg.core.samples.preprocess import neighbours, prepare_labels, prepare_slices
 from napari_sslseg.core.samples.slice_files import (
     DiskWriter,
@@ -71,7 +72,9 @@ class SliceStore(SampleStore):
     labels : ndarray, shape (N, H, W), uint8, or None
         Class indices (0 background, then in the order of ``classes``; 255 unknown).
     settings : Preprocessing
-        With ``size`` resolved to the canvas.
+        With ``size`` resolved to the canvas, and ``spacing`` as planned.
+    plan : PlannedSpacing or None
+        Why slices are sampled more coarsely than the scans; None if they are not.
     """
 
     noun = "slice"
@@ -83,6 +86,7 @@ class SliceStore(SampleStore):
         scans: Sequence[StoredScan],
         settings: Preprocessing,
         classes: Sequence[int] = (),
+        plan: PlannedSpacing | None = None,
     ) -> None:
         super().__init__(scans, classes)
         self._arrays = arrays
@@ -93,6 +97,7 @@ class SliceStore(SampleStore):
         self.foreground = arrays.foreground
         self.partial = self._find_partial(arrays.unknown)
         self.settings = settings
+        self.plan = plan
 
     @property
     def size(self) -> tuple[int, int]:
@@ -201,6 +206,7 @@ def iter_store(
     if not scans:
         raise DataError("There are no scans; choose at least one.")
     geometries = [scan_geometry(scan) for scan in scans]
+    settings, plan = with_planned_spacing(settings, geometries, scans, classes, reader)
     settings = _with_canvas(scans, geometries, settings)
     assert settings.size is not None
     counts = [geometry.display_shape[PLANE_AXIS[settings.plane]] for geometry in geometries]
@@ -213,7 +219,7 @@ def iter_store(
         found = open_arrays(folder)
         if found is not None:
             yield Progress("Reading scans", len(scans), len(scans))
-            return _reopened(found, settings, classes)
+            return _reopened(found, settings, classes, plan)
         writer = DiskWriter(folder, shape, labelled)
     records: list[StoredScan] = []
     try:
@@ -227,7 +233,7 @@ def iter_store(
             release_memory()
             yield Progress("Reading scans", number + 1, len(scans))
         index = {"format": FORMAT, "scans": [asdict(record) for record in records]}
-        return SliceStore(writer.finish(index), records, settings, classes)
+        return SliceStore(writer.finish(index), records, settings, classes, plan)
     finally:
         writer.close()
 
@@ -275,8 +281,11 @@ def _store_folder(
 
 
 def _reopened(
-    found: tuple[SliceArrays, dict[str, Any]], settings: Preprocessing, classes: Sequence[int]
+    found: tuple[SliceArrays, dict[str, Any]],
+    settings: Preprocessing,
+    classes: Sequence[int],
+    plan: PlannedSpacing | None,
 ) -> SliceStore:
     """Return a store of arrays that were found on disk."""
     arrays, index = found
-    return SliceStore(arrays, read_records(index), settings, classes)
+    return SliceStore(arrays, read_records(index), settings, classes, plan)

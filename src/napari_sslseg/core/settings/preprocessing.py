@@ -94,7 +94,8 @@ class Preprocessing(Intensities):
     """Conversion of a scan to slices for a 2D network.
 
     Settings of a stage without preprocessing take the one that suits the scans: soft clipping of
-    MR, normalisation of each slice on CT, and a neighbouring slice where slices lie close together.
+    MR, normalisation of each slice on CT, pixels as coarse as the structures allow, and a
+    neighbouring slice where slices lie close together.
     Fields of this class that are not set have the defaults below instead.
     """
 
@@ -109,10 +110,12 @@ class Preprocessing(Intensities):
         title="Normalisation",
         description="Z-score over the whole scan, over each slice, or values scaled to 0…1.",
     )
-    spacing: Literal["keep", "isotropic"] | float = Field(
+    spacing: Literal["planned", "keep", "isotropic"] | float = Field(
+        # Runs of versions without a plan kept the pixels.
         "keep",
         title="In-plane spacing",
-        description="Keep the pixels of the scan, make them square, or resample to this many mm.",
+        description="Planned: as coarse as the scans and the labelled structures allow. Keep the "
+        "pixels of the scan, make them square, or resample to this many mm.",
     )
     size: tuple[int, int] | None = Field(
         None,
