@@ -24,9 +24,10 @@ ORDER_SEED = 7
 
 @dataclass(frozen=True)
 class Length:
-    """Settings of all arms: network, number of steps, labelled slices of each labelled scan, spacing.
+    """Settings of all arms.
 
-    All slices are labelled if ``slices`` is 0. The spacing in mm is that of the data set if it is 0.
+    All slices of a labelled scan are labelled if ``slices`` is 0. The pixels are those of the data
+    set if ``spacing`` is 0 mm.
     """
 
     network: str = "small"

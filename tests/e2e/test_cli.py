@@ -477,7 +477,7 @@ def test_ctrl_c_keeps_the_last_checkpoint(data, tmp_path):
 def test_ctrl_c_in_the_last_fine_tuning_of_the_demo_writes_no_report(data, tmp_path):
     script = (
         "from napari_sslseg.core.demo import plan as p; "
-        "p.FAST = p.DemoPlan(4, (1,), 1, 0.25, 2, 0.1, 10000, 64, 'tiny'); "
+        "p.FAST = p.DemoPlan(4, (1,), 1, 0.25, 2, 0.1, 10000, 'tiny'); "
         "from napari_sslseg.cli.app import main; main()"
     )
     out = tmp_path / "out"
@@ -505,7 +505,7 @@ def test_demo_on_a_folder_writes_a_report(data, tmp_path):
     unlabelled.unlink()
     script = (
         "from napari_sslseg.core.demo import plan as p; "
-        "p.FAST = p.DemoPlan(4, (1, 2), 1, 0.25, 2, 0.5, 0.5, 128, 'tiny'); "
+        "p.FAST = p.DemoPlan(4, (1, 2), 1, 0.25, 2, 0.5, 0.5, 'tiny'); "
         "from napari_sslseg.cli.app import main; main()"
     )
     done = subprocess.run(

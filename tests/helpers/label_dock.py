@@ -96,7 +96,7 @@ def write_project(folder):
     paths = []
     for seed, name in enumerate(NAMES):
         values = np.random.default_rng(seed).normal(300, 60, SHAPE[::-1]).astype(np.int16)
-        paths.append(folder / f"{name}.nii.gz")
+        paths.append(folder / f"{name}.nii")
         nib.save(nib.Nifti1Image(values, np.diag([1.0, 1.0, 3.0, 1.0])), paths[-1])
     with Project.create(folder / "project") as project:
         project.add_scans(paths)

@@ -19,7 +19,7 @@ def dock(viewer, qtbot, tmp_path, monkeypatch):
     for name, spacing in SPACINGS.items():
         shape = tuple(int(200 / side) for side in spacing)
         values = np.random.default_rng(0).normal(300, 60, shape).astype(np.int16)
-        paths.append(tmp_path / f"{name}.nii.gz")
+        paths.append(tmp_path / f"{name}.nii")
         nib.save(nib.Nifti1Image(values, np.diag([*spacing, 1.0])), paths[-1])
     with Project.create(tmp_path / "project") as project:
         project.add_scans(paths)

@@ -140,8 +140,9 @@ PlaneOption = Annotated[
 Spacing = Annotated[
     str | None,
     typer.Option(
-        help="From scratch: keep (default), isotropic, or mm; for volumes keep, or mm between and "
-        "within slices such as 3,1.5,1.5."
+        help="From scratch: planned (as coarse as scans and labelled structures allow; default for "
+        "slices), keep (the pixels of the scans), isotropic, or mm; for volumes keep (default), or "
+        "mm between and within slices such as 3,1.5,1.5."
     ),
 ]
 Neighbours = Annotated[

@@ -123,12 +123,14 @@ class NetworkOptions:
 
 
 def _parse_spacing(text: str | None, dimensions: int) -> Any:
-    """``keep``, ``isotropic``, or mm: one number for slices, three for volumes."""
-    if text in (None, "keep", "isotropic"):
+    """``planned``, ``keep``, ``isotropic``, or mm: one number for slices, three for volumes."""
+    if text in (None, "planned", "keep", "isotropic"):
         return text
     mm = tuple(split_numbers(str(text), float))
     if len(mm) != (3 if dimensions == 3 else 1):
-        choices = "keep or three numbers" if dimensions == 3 else "one number, keep or isotropic"
+        choices = (
+            "keep or three numbers" if dimensions == 3 else "planned, keep, isotropic or one number"
+        )
         raise ConfigError(f"The spacing {text} is not in mm; choose {choices}.")
     return mm if dimensions == 3 else mm[0]
 

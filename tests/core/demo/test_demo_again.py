@@ -8,7 +8,7 @@ from napari_sslseg.core.common.errors import DataError, StorageError
 from napari_sslseg.core.demo import plan
 from napari_sslseg.core.demo.demo import iter_demo
 
-PLAN = plan.DemoPlan(3, (1,), 1, 0.3, 1, 0.01, 0.01, 32, "tiny")
+PLAN = plan.DemoPlan(3, (1,), 1, 0.3, 1, 0.01, 0.01, "tiny")
 SHAPE = (16, 16, 3)
 
 

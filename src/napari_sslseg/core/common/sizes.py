@@ -65,3 +65,8 @@ def describe_images(size: Size) -> str:
     """Describe images of a size, such as ``slices of 64 × 48 pixels``."""
     words = words_for(size)
     return f"{words.images} of {format_size(size)} {words.places}"
+
+
+def in_plane_axes(plane: Plane) -> list[int]:
+    """Return the axes of the display grid within a slice."""
+    return [axis for axis in range(3) if axis != PLANE_AXIS[plane]]

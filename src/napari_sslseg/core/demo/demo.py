@@ -186,7 +186,7 @@ class _Demo:
     predicted: list[PredictedScan] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        preprocessing = demo_preprocessing(self.scans.images, self.plan)
+        preprocessing = demo_preprocessing(self.scans.images)
         self.size = sample_size(self.scans.images, preprocessing)
         self.settings = PretrainSettings(
             preprocessing=preprocessing,

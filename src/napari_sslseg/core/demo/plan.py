@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.samples.build import default_preprocessing
-from napari_sslseg.core.samples.placement import resampled_shape
+from napari_sslseg.core.samples.planned_spacing import with_planned_spacing
 from napari_sslseg.core.scans.labelled import as_volume, scan_geometry
 from napari_sslseg.core.scans.series import Source
 from napari_sslseg.core.settings.preprocessing import Preprocessing
@@ -38,8 +37,6 @@ class DemoPlan:
         Largest number of subjects that is held out.
     pretrain_megapixels, finetune_megapixels : float
         Length of each training, in millions of pixels.
-    largest_side : int
-        Slices with longer sides are resampled to this many pixels.
     network : str
         Name of the network.
     """
@@ -51,7 +48,6 @@ class DemoPlan:
     test_most: int
     pretrain_megapixels: float
     finetune_megapixels: float
-    largest_side: int
     network: str = "small"
 
     def training(self, size: tuple[int, ...], megapixels: float, seed: int) -> Training:
@@ -84,17 +80,12 @@ def describe_length(plan: DemoPlan, size: tuple[int, ...]) -> str:
     return text
 
 
-FAST = DemoPlan(16, (2,), 1, 0.25, 12, 40, 30, 128)
-FULL = DemoPlan(24, (1, 4), 2, 0.25, 40, 100, 30, 256)
+FAST = DemoPlan(16, (2,), 1, 0.25, 12, 40, 30)
+FULL = DemoPlan(24, (1, 4), 2, 0.25, 40, 100, 30)
 
 
-def demo_preprocessing(images: Sequence[Source], plan: DemoPlan) -> Preprocessing:
-    """Default preprocessing of the modality, coarser if slices exceed the largest side."""
+def demo_preprocessing(images: Sequence[Source]) -> Preprocessing:
+    """Default preprocessing of the modality, with the same pixels in all trainings."""
     geometries = [scan_geometry(path) for path in images]
-    modality = as_volume(images[0]).modality
-    settings = default_preprocessing(modality, spacing=geometries[0].spacing)
-    if max(max(resampled_shape(g, settings)) for g in geometries) <= plan.largest_side:
-        return settings
-    axes = [axis for axis in range(3) if axis != PLANE_AXIS[settings.plane]]
-    longest = max(g.display_shape[axis] * g.spacing[axis] for g in geometries for axis in axes)
-    return settings.model_copy(update={"spacing": longest / plan.largest_side})
+    settings = default_preprocessing(as_volume(images[0]).modality, spacing=geometries[0].spacing)
+    return with_planned_spacing(settings, geometries)[0]

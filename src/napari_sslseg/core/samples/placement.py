@@ -11,7 +11,8 @@ from math import ceil, prod
 from typing import TYPE_CHECKING, Literal
 
 from napari_sslseg.core.common.errors import GeometryError
-from napari_sslseg.core.common.sizes import PLANE_AXIS
+from napari_sslseg.core.common.sizes import in_plane_axes
+from napari_sslseg.core.samples.planned_spacing import with_planned_spacing
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.settings.preprocessing import Preprocessing, VolumePreprocessing
 
@@ -147,7 +148,9 @@ def resampled_shape(
     axes = image_axes(settings)
     shape = [geometry.display_shape[axis] for axis in axes]
     spacing = [geometry.spacing[axis] for axis in axes]
-    if settings.spacing in ("keep", "planned"):
+    if isinstance(settings, Preprocessing):
+        settings, _ = with_planned_spacing(settings, [geometry])
+    if settings.spacing == "keep":
         return tuple(shape)
     if isinstance(settings.spacing, tuple):
         targets: Sequence[float] = settings.spacing
@@ -172,11 +175,6 @@ def image_axes(settings: Preprocessing | VolumePreprocessing) -> list[int]:
     if isinstance(settings, VolumePreprocessing):
         return [0, 1, 2]
     return in_plane_axes(settings.plane)
-
-
-def in_plane_axes(plane: Plane) -> list[int]:
-    """Return the axes of the display grid within a slice."""
-    return [axis for axis in range(3) if axis != PLANE_AXIS[plane]]
 
 
 def round_up_shape(shape: Sequence[int]) -> tuple[int, ...]:

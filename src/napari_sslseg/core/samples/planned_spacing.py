@@ -5,14 +5,16 @@ a quarter of them, so that four times as many slices are seen in the same time, 
 sees twice as far around it.
 """
 
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from statistics import median
 
 import numpy as np
 
-from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
-from napari_sslseg.core.samples.placement import in_plane_axes
+from napari_sslseg.core.common.errors import ScanWarning
+from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane, in_plane_axes
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan
 from napari_sslseg.core.scans.reader import ScanReader
@@ -25,8 +27,8 @@ LEAST_RATIO = 1.25
 """Slices are sampled again only if their pixels get larger by this factor."""
 
 THINNEST = 6
-"""Pixels across the thinnest structure. Labels that are sampled at this spacing and back have a Dice
-of about 0.94 with themselves, of 0.87 with two or three pixels."""
+"""Pixels across the thinnest structure. Labels that are sampled so and back have a Dice of about
+0.94 with themselves; with two or three pixels across it is 0.87."""
 
 MOST_SCANS, MOST_SLICES = 4, 12
 """Labelled scans, and labelled slices of each, in which the structures are measured."""
@@ -51,18 +53,21 @@ class PlannedSpacing:
         """Describe the plan and what it saves."""
         times = (self.spacing / self.before) ** 2
         return (
-            f"Slices are sampled at {self.spacing:.3g} mm. With all pixels of the scans "
-            f"({self.before:.3g} mm; spacing “keep”) each step takes about {times:.2g} times as long."
+            f"Slices are sampled at {self.spacing:.3g} mm, where the scans have {self.before:.3g} "
+            f"mm. With all pixels (spacing “keep”) a step takes about {times:.2g} times as long."
         )
 
 
 def plan_spacing(
-    geometries: Sequence[Geometry], plane: Plane, thickness: float | None = None
+    geometries: Sequence[Geometry],
+    plane: Plane,
+    size: tuple[int, int] | None = None,
+    thickness: float | None = None,
 ) -> PlannedSpacing | None:
     """Plan the pixels of slices; None to keep those of the scans.
 
-    The longest side gets ``PLANNED_SIDE`` pixels, and the thinnest structure at least ``THINNEST``,
-    as far as the scans have them. Scans differ, so that each number is a median over the scans.
+    The longest side gets ``PLANNED_SIDE`` pixels, or all slices fit into ``size``. The thinnest
+    structure gets at least ``THINNEST`` pixels, as far as the scans have them.
 
     Parameters
     ----------
@@ -70,24 +75,32 @@ def plan_spacing(
         Grids of the scans.
     plane : {"axial", "coronal", "sagittal"}
         Slicing plane.
+    size : tuple of int, optional
+        Height and width of the canvas, if they are set.
     thickness : float, optional
         Thickness in mm of the thinnest labelled structure, see :func:`thinnest_structure`.
     """
     axes = in_plane_axes(plane)
     before = median(min(g.spacing[axis] for axis in axes) for g in geometries)
-    longest = median(max(g.spacing[axis] * g.display_shape[axis] for axis in axes) for g in geometries)
-    wanted = longest / PLANNED_SIDE
+    # Height and width in mm.
+    extents = [[g.spacing[axis] * g.display_shape[axis] for axis in axes] for g in geometries]
+    if size is None:
+        # One scan of another kind does not make the pixels of all others coarse.
+        wanted, least = median(map(max, extents)) / PLANNED_SIDE, LEAST_RATIO * before
+    else:
+        wanted = max(mm / n for sides in extents for mm, n in zip(sides, size, strict=True))
+        least = before
     if thickness is not None:
         wanted = min(wanted, thickness / THINNEST)
-    if wanted < LEAST_RATIO * before:
-        return None
-    return PlannedSpacing(float(f"{wanted:.3g}"), before)
+    # Rounded up, so that slices fit.
+    spacing = ceil(wanted * 1000) / 1000
+    return PlannedSpacing(spacing, before) if wanted > least else None
 
 
 def with_planned_spacing(
     settings: Preprocessing,
     geometries: Sequence[Geometry],
-    scans: Iterable[Scan] = (),
+    scans: Sequence[Scan] = (),
     classes: Sequence[int] = (),
     reader: ScanReader | None = None,
 ) -> tuple[Preprocessing, PlannedSpacing | None]:
@@ -99,7 +112,7 @@ def with_planned_spacing(
         Other spacings are left as they are.
     geometries : sequence of Geometry
         Grids of all scans.
-    scans : iterable of Volume, path-like, Series or LabelledScan
+    scans : sequence of Volume, path-like, Series or LabelledScan
         The scans; structures are measured in the labelled ones.
     classes : sequence of int
         Label values of the structures.
@@ -108,13 +121,44 @@ def with_planned_spacing(
     """
     if settings.spacing != "planned":
         return settings, None
-    plan = plan_spacing(geometries, settings.plane)
+    if settings.fit == "resize" and settings.size:
+        return settings.model_copy(update={"spacing": "keep"}), None
+    plan = plan_spacing(geometries, settings.plane, settings.size)
     if plan is not None:
         labelled = [scan for scan in scans if isinstance(scan, LabelledScan)]
         thickness = thinnest_structure(labelled, classes, settings.plane, reader or ScanReader())
-        plan = plan_spacing(geometries, settings.plane, thickness)
+        plan = plan_spacing(geometries, settings.plane, settings.size, thickness)
     spacing = "keep" if plan is None else plan.spacing
     return settings.model_copy(update={"spacing": spacing}), plan
+
+
+def warn_about_thin_structures(
+    settings: Preprocessing,
+    scans: Sequence[Scan],
+    classes: Sequence[int],
+    reader: ScanReader | None = None,
+) -> None:
+    """Warn if a labelled structure has so few pixels across that it can hardly be learnt.
+
+    Nothing is measured, and nothing said, if the pixels are those of the scans.
+
+    Parameters
+    ----------
+    settings, scans, classes, reader
+        As in :func:`with_planned_spacing`; the spacing is not to be planned any more.
+    """
+    labelled = [scan for scan in scans if isinstance(scan, LabelledScan)]
+    if not isinstance(settings.spacing, float) or not labelled:
+        return
+    thickness = thinnest_structure(labelled, classes, settings.plane, reader or ScanReader())
+    if thickness is not None and thickness < THINNEST / 2 * settings.spacing:
+        warnings.warn(
+            f"The thinnest labelled structure is {thickness:.2g} mm across, but slices are sampled "
+            f"at {settings.spacing:.3g} mm, so that its borders are lost; choose smaller pixels "
+            f"from scratch or in the pretraining, such as --spacing {thickness / THINNEST:.2g}.",
+            ScanWarning,
+            stacklevel=2,
+        )
 
 
 def thinnest_structure(

@@ -13,6 +13,7 @@ from napari_sslseg.core.samples.placement import (
     prediction_placement,
     resampled_shape,
 )
+from napari_sslseg.core.samples.planned_spacing import with_planned_spacing
 from napari_sslseg.core.samples.preprocess import prepare
 from napari_sslseg.core.samples.store import SampleStore, StoredScan
 from napari_sslseg.core.samples.warnings import warn_about_cropped_slices
@@ -63,6 +64,7 @@ class PreviewSlices(SampleStore):
         ]
         super().__init__(records, ())
         self._sources, self._geometries, self._modality = scans, grids, modality
+        settings, _ = with_planned_spacing(settings, grids)
         shapes = [resampled_shape(grid, settings) for grid in grids]
         self._size = canvas_size(shapes, settings)
         if whole:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sslseg.core.common.example_pictures import PretextPreview
-from napari_sslseg.core.common.sizes import PLANE_AXIS
+from napari_sslseg.core.common.sizes import PLANE_AXIS, in_plane_axes
 from napari_sslseg.core.pretext.base import PretextTask
 from napari_sslseg.core.scans.volume import Volume, take_slices
 from napari_sslseg.core.settings.networks import NetworkSettings
@@ -76,7 +76,7 @@ def pixel_size(volume: Volume, settings: AnyPreprocessing) -> tuple[float, float
     if not isinstance(settings, Preprocessing):
         return volume.spacing[1], volume.spacing[2]
     place = prediction_placement(volume.geometry, settings)
-    across = [axis for axis in range(3) if axis != PLANE_AXIS[settings.plane]]
+    across = in_plane_axes(settings.plane)
     sides = [volume.spacing[axis] for axis in across]
     height, width = (
         side * had / has

@@ -39,6 +39,14 @@ DEVICES = (
     ("CPU", "cpu", "Slower, but always available."),
     ("GPU (CUDA)", "cuda", "A graphics card of NVIDIA."),
 )
+PIXELS = (
+    (
+        "As large as the structures allow",
+        "planned",
+        "Slices of large scans are sampled more coarsely, so that each step is faster.",
+    ),
+    ("Those of the scans", "keep", "The finest borders; a step takes longer on large scans."),
+)
 UNLABELLED_HINT = (
     "<p>Slices that are not done are used as well, also those of scans without labels: where the "
     "network is confident, it has to find the same after random changes of the slice. Takes about "
@@ -115,7 +123,7 @@ class TrainForm(QWidget):
             ("Transfer", self.transfer), ("Strategy", self.strategy),
             ("Steps", self.steps), ("Validation", self.share), ("Batch size", self.batch),
             ("Learning rate", self.rate), ("Loss", self.loss), ("Network", self.network),
-            ("Neighbouring slices", self.neighbours),
+            ("Pixels", self.pixels), ("Neighbouring slices", self.neighbours),
             ("Device", self.device), ("Seed", self.seed),
         ):  # fmt: skip
             form.addRow(name, field)
@@ -157,6 +165,7 @@ class TrainForm(QWidget):
     def _make_network(self) -> None:
         """Make the controls of network and samples."""
         self.network = combo_box("train-network", "Network", network_items(2))
+        self.pixels = combo_box("train-pixels", "Pixels", PIXELS)
         self.neighbours = spin_box("train-neighbours", AUTOMATIC_NEIGHBOURS, MOST_NEIGHBOURS)
         self.neighbours.setSpecialValueText("automatic")
         self.neighbours.setToolTip(NEIGHBOURS_HINT)
@@ -171,6 +180,7 @@ class TrainForm(QWidget):
             (self.length, default.length), (self.strategy, default.strategy),
             (self.transfer, default.transfer), (self.loss, default.loss),
             (self.network, default.network), (self.device, default.device),
+            (self.pixels, default.spacing),
         ):  # fmt: skip
             box.setCurrentIndex(box.findData(value))
         self.start.setCurrentIndex(0 if self.start.count() else -1)
@@ -216,6 +226,7 @@ class TrainForm(QWidget):
             network=self.network.currentData(),
             unlabelled=self.unlabelled.isChecked(),
             many_pieces=self.pieces.isChecked(),
+            spacing=self.pixels.currentData(),
             neighbours=None if neighbours == AUTOMATIC_NEIGHBOURS else neighbours,
             share=self.share.value() / 100,
             device=self.device.currentData(),
@@ -224,7 +235,7 @@ class TrainForm(QWidget):
 
     def _start_changed(self) -> None:
         run = self._runs.get(self.start.currentData() or "")
-        own: tuple[QWidget, ...] = (self.network, self.neighbours)
+        own: tuple[QWidget, ...] = (self.network, self.pixels, self.neighbours)
         for row in (self.transfer, self.strategy):
             self._rows.setRowVisible(row, run is not None)
         # A pretraining brings its own network and preprocessing.

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.common.settings_base import make_settings
@@ -91,6 +91,9 @@ class TrainingChoice:
         Whether to use slices without labels too, where there are any.
     many_pieces : bool
         Whether small connected components in these slices are used.
+    spacing : {"planned", "keep"}
+        Pixels of the slices, see :class:`~napari_sslseg.core.settings.preprocessing.Preprocessing`.
+        Only from scratch.
     neighbours : int or None
         Number of neighbouring slices on each side; None to choose it by the slice distance. Only
         from scratch.
@@ -113,6 +116,7 @@ class TrainingChoice:
     network: str = DEFAULT_NETWORK
     unlabelled: bool = True
     many_pieces: bool = False
+    spacing: Literal["planned", "keep"] = "planned"
     neighbours: int | None = None
     share: float = VALIDATION_SHARE
     device: str = "auto"
@@ -144,19 +148,20 @@ def finetune_settings(project: "Project", choice: TrainingChoice) -> FinetuneSet
     else:
         values |= {
             "network": named_network(choice.network),
-            "preprocessing": _preprocessing(project, choice.neighbours),
+            "preprocessing": _preprocessing(project, choice),
         }
     return make_settings(FinetuneSettings, **values)
 
 
-def _preprocessing(project: "Project", neighbours: int | None) -> "Preprocessing":
+def _preprocessing(project: "Project", choice: TrainingChoice) -> "Preprocessing":
     """Return the default preprocessing for the first labelled scan."""
     from napari_sslseg.core.samples.build import default_preprocessing
 
     scans = project.record.scans
     first = next((scan for scan in scans if scan.done), scans[0])
     found = default_preprocessing(first.modality, spacing=first.spacing, plane=project.plane)
-    return found if neighbours is None else found.model_copy(update={"neighbours": neighbours})
+    near = found.neighbours if choice.neighbours is None else choice.neighbours
+    return found.model_copy(update={"spacing": choice.spacing, "neighbours": near})
 
 
 def count_unlabelled(project: "Project") -> int:

@@ -72,7 +72,7 @@ def test_slices_equal_those_of_a_store(scans):
 
 
 def test_a_preview_crops_large_slices_as_the_training_does(scans):
-    settings = default_preprocessing("MR").model_copy(update={"size": (48, 80)})
+    settings = default_preprocessing("MR").model_copy(update={"spacing": "keep", "size": (48, 80)})
     with pytest.warns(ScanWarning, match="only their middle"):
         shown = preview(scans[0], task="mae", preprocessing=settings)
     with pytest.warns(ScanWarning):
