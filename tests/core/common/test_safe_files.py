@@ -18,7 +18,7 @@ from napari_sslseg.core.runs.listing import list_runs
 from napari_sslseg.core.runs.run import Run, RunWriter
 from napari_sslseg.core.runs.run_files import claim
 from napari_sslseg.core.runs.states.state_files import remove_states
-from napari_sslseg.core.samples.slice_files import open_arrays
+from napari_sslseg.core.samples.files.slice_files import open_arrays
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 

@@ -24,7 +24,7 @@ from napari_sslseg.core.runs.states.state import State
 from napari_sslseg.core.runs.states.state_files import newest_state, write_state
 from napari_sslseg.core.runs.weights.checkpoints import load_weights
 from napari_sslseg.core.runs.weights.foreign import read_foreign
-from napari_sslseg.core.samples.slice_files import SliceArrays
+from napari_sslseg.core.samples.files.slice_files import SliceArrays
 from napari_sslseg.core.samples.slices import SliceStore
 from napari_sslseg.core.samples.store import StoredScan
 from napari_sslseg.core.scans.find import list_series

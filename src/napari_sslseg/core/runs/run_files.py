@@ -153,7 +153,7 @@ def _refuse_other_files(folder: Path) -> None:
 def _other_files(folder: Path) -> Iterator[Path]:
     """Everything in a folder that no run which ended before its record was written has left."""
     # Imported here, since listing runs loads no NumPy.
-    from napari_sslseg.core.samples.slice_files import is_store
+    from napari_sslseg.core.samples.files.slice_files import is_store
 
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.name in (LOCK, *HARMLESS) or is_leftover(path):
@@ -184,7 +184,7 @@ def remove_run_files(folder: Path, *, keep: tuple[str, ...] = ()) -> None:
 
 def remove_samples(folder: Path) -> None:
     """Remove the preprocessed slices of a run, but no other files beside them."""
-    from napari_sslseg.core.samples.slice_files import is_store, remove_store
+    from napari_sslseg.core.samples.files.slice_files import is_store, remove_store
 
     samples = folder / SAMPLES
     if samples.is_dir() and not is_link(samples):

@@ -16,7 +16,7 @@ from napari_sslseg.core.common.compute.memory import release_memory
 from napari_sslseg.core.common.errors import DataError, StorageError
 from napari_sslseg.core.common.events import Progress, StopFlag
 from napari_sslseg.core.common.sizes import UNKNOWN
-from napari_sslseg.core.samples.crop_files import (
+from napari_sslseg.core.samples.files.crop_files import (
     VolumeArrays,
     VolumeDisk,
     VolumeMemory,

@@ -16,6 +16,12 @@ from napari_sslseg.core.common.compute.memory import release_memory
 from napari_sslseg.core.common.errors import DataError, StorageError
 from napari_sslseg.core.common.events import Progress, StopFlag, return_value
 from napari_sslseg.core.common.sizes import PLANE_AXIS
+from napari_sslseg.core.samples.files.slice_files import (
+    DiskWriter,
+    MemoryWriter,
+    SliceArrays,
+    open_arrays,
+)
 from napari_sslseg.core.samples.normalize import Normalizer
 from napari_sslseg.core.samples.placement import (
     Placement,
@@ -29,12 +35,6 @@ from napari_sslseg.core.samples.planned_spacing import (
     with_planned_spacing,
 )
 from napari_sslseg.core.samples.preprocess import neighbours, prepare_labels, prepare_slices
-from napari_sslseg.core.samples.slice_files import (
-    DiskWriter,
-    MemoryWriter,
-    SliceArrays,
-    open_arrays,
-)
 from napari_sslseg.core.samples.store import (
     LoadedScan,
     SampleStore,

@@ -17,8 +17,8 @@ from napari_sslseg.core.pretext.contrast.organ_boxes import (
     organ_crop,
     whole_organ,
 )
-from napari_sslseg.core.samples.crop_files import VolumeArrays
 from napari_sslseg.core.samples.crops import CropStore
+from napari_sslseg.core.samples.files.crop_files import VolumeArrays
 from napari_sslseg.core.samples.placement import Placement, volume_placement
 from napari_sslseg.core.samples.preprocess import prepare_labels, prepare_volume
 from napari_sslseg.core.samples.store import LoadedScan, StoredScan, add_record

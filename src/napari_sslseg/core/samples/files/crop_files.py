@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from napari_sslseg.core.common.safe_files import open_regular
-from napari_sslseg.core.samples.slice_files import (
+from napari_sslseg.core.samples.files.slice_files import (
     begin_folder,
     cannot_write,
     finish_folder,

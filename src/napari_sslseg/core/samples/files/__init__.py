@@ -1,0 +1,1 @@
+"""Arrays of samples, in memory or in files on disk."""
