@@ -247,7 +247,7 @@ def test_visible_pixels_get_no_gradient(name, size):
 
 
 @pytest.mark.parametrize("name", RESTORING)
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning", "error::RuntimeWarning")
 def test_figures_have_a_title_above_every_column(name, images, tmp_path):
     task = build(name)
     for model, columns in ((None, -2), (Recorder(2, task.output_channels(2)), 0)):

@@ -79,12 +79,12 @@ def check_nothing_is_clipped(figure):
     ],
 )
 @pytest.mark.parametrize("shape", [(40, 48), (16, 96), (96, 16)])
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning", "error::RuntimeWarning")
 def test_no_text_is_clipped_or_overlaps(n, fields, shape):
     check_nothing_is_clipped(preview_figure(preview(n, shape, **fields)))
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning", "error::RuntimeWarning")
 def test_figures_of_volumes_name_the_slice():
     shown = preview(2, (7, 40, 48), notes=("same side", "opposite sides"), **matrix_of(2, 2))
     shown.mask[1, 0, 5, :3] = shown.mask[1, 0, 2, :2] = True

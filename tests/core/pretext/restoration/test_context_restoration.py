@@ -159,7 +159,7 @@ def test_the_preview_accepts_half_precision(task, images):
 
 
 @pytest.mark.parametrize(("model", "columns"), [(None, 3), (Scale(), 5)])
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning", "error::RuntimeWarning")
 def test_the_figure_has_slices_in_rows_and_steps_in_columns(task, images, model, columns, tmp_path):
     preview = task.preview(images, draw(task), model)
     figure = preview_figure(preview, channel=1)
