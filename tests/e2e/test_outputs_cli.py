@@ -7,7 +7,7 @@ import pytest
 from command_line import refused, run
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import CheckpointError, ScanWarning, StorageError
-from napari_sslseg.core.results.predict import iter_predict
+from napari_sslseg.core.results.predict_files import iter_predict
 
 
 @pytest.fixture(scope="module")

@@ -302,7 +302,8 @@ class TestWithoutProject:
     def test_example_patients_are_ready_to_label(self, dock, panel, qtbot, monkeypatch, tmp_path):
         monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
         click(qtbot, panel.example)
-        qtbot.waitUntil(lambda: dock.session.project is not None)
+        qtbot.waitUntil(lambda: dock.session.project is not None or dock.problem.shown is not None)
+        assert dock.problem.shown is None
         qtbot.waitUntil(lambda: not dock.session.jobs)
         project = dock.session.project
         assert len(project.names) == 6

@@ -13,7 +13,7 @@ from dicom_files import write_series
 from napari_sslseg import core
 from napari_sslseg.core.common.atomic import atomic_path
 from napari_sslseg.core.common.errors import StorageError
-from napari_sslseg.core.results.predict import iter_predict
+from napari_sslseg.core.results.predict_files import iter_predict
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.scans.labels import load_labels, save_labels
 from napari_sslseg.core.scans.volume import load_volume

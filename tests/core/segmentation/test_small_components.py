@@ -5,7 +5,8 @@ from torch import nn
 
 import napari_sslseg.core as core
 from napari_sslseg.core.common.errors import ConfigError
-from napari_sslseg.core.results.predict import Segmenter, iter_predict
+from napari_sslseg.core.results.predict import Segmenter
+from napari_sslseg.core.results.predict_files import iter_predict
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.segmentation.small_components import remove_small_components
 

@@ -8,7 +8,7 @@ import pytest
 
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import CheckpointError, ScanWarning
-from napari_sslseg.core.results.predict import iter_predict
+from napari_sslseg.core.results.predict_files import iter_predict
 
 SHAPE = (32, 32, 6)
 SETTINGS = core.FinetuneSettings(

@@ -62,7 +62,7 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Segment scans; the labels lie on the grid of each scan."""
-    from napari_sslseg.core.results.predict import iter_predict
+    from napari_sslseg.core.results.predict_files import iter_predict
     from napari_sslseg.core.scans.classes.class_list import read_class_names
 
     stop = StopFlag()

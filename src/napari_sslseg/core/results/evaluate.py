@@ -272,10 +272,9 @@ def evaluate_folders(
     -------
     Evaluation
         Truths without a prediction are listed in ``unpredicted``; a warning names predictions
-        without a truth, which are not scored. If
-        :func:`~napari_sslseg.core.results.predict.iter_predict` wrote the predictions, scans of
-        patients that the run learnt from are not in the means, unless there are no others; a
-        warning says so.
+        without a truth, which are not scored. If the predictions were written by
+        :func:`~napari_sslseg.core.results.predict_files.iter_predict`, scans of patients that the
+        run learnt from are not in the means, unless there are no others; a warning says so.
 
     Raises
     ------

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from napari_sslseg.core.common.events import Message
-from napari_sslseg.core.results.predict import Segmenter, iter_predict, predict
+from napari_sslseg.core.results.predict import Segmenter, predict
+from napari_sslseg.core.results.predict_files import iter_predict
 from napari_sslseg.core.results.prediction.memory import prediction_memory
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.samples.build import default_preprocessing

@@ -14,7 +14,7 @@ from command_line import run
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import ConfigError, DataError, ScanWarning, StorageError
 from napari_sslseg.core.common.events import Done, Message
-from napari_sslseg.core.results.predict import iter_predict
+from napari_sslseg.core.results.predict_files import iter_predict
 
 SHAPE = (32, 32, 6)
 

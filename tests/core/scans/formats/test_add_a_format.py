@@ -10,7 +10,7 @@ import napari_sslseg
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import ConfigError
 from napari_sslseg.core.demo.phantom.patient import make_patient
-from napari_sslseg.core.results.predict import iter_predict
+from napari_sslseg.core.results.predict_files import iter_predict
 from napari_sslseg.core.scans.formats.registry import (
     all_suffixes,
     dialog_filter,
