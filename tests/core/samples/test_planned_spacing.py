@@ -34,10 +34,20 @@ HEART = grid((256, 256, 9), (1.25, 1.25, 8.0))
         ([HEART], None, 12.0, 2.0),
         ([HEART], None, 48.0, 2.5),
         ([HEART], None, 8.0, None),
-        # Whole slices fit into the size, whichever side decides.
+        # Whole slices fit into the size, whichever side decides, also with thin structures.
         ([HEART], (96, 96), None, 3.334),
+        ([HEART], (96, 96), 4.0, 3.334),
         ([grid((200, 100, 9), (2, 2, 5))], (64, 96), None, 4.167),
         ([HEART], (256, 256), None, None),
+        (
+            [*[grid((100, 100, 9), (2, 2, 5))] * 2, grid((300, 300, 9), (1, 1, 5))],
+            (256, 256),
+            None,
+            1.172,
+        ),
+        # Square pixels would be no fewer.
+        ([grid((256, 64, 9), (1, 4, 8))], None, None, None),
+        ([grid((512, 256, 9), (1, 2, 8))], None, None, 4.0),
     ],
 )
 def test_pixels_are_as_coarse_as_scans_and_structures_allow(geometries, size, thickness, expected):
@@ -79,6 +89,12 @@ def test_the_thinnest_structure_is_measured_in_mm(scans):
     assert thinnest_structure(alone, (1, 2), "axial", reader) is None
 
 
+def test_a_structure_of_few_scans_is_measured_too(scans):
+    bare = [replace(scan, values={1: 1, 2: 0}) for scan in scans]
+    mixed = [*bare * 3, scans[0], *bare]
+    assert thinnest_structure(mixed, (1, 2), "axial", ScanReader()) == pytest.approx(7, abs=1)
+
+
 def test_samples_have_the_planned_pixels_and_thin_structures_keep_theirs(scans):
     settings = default_preprocessing("MR", spacing=(4.0, 1.0, 1.0))
     square = [replace(scan, values={1: 1, 2: 0}) for scan in scans]
@@ -97,8 +113,18 @@ def test_samples_have_the_planned_pixels_and_thin_structures_keep_theirs(scans):
 
 def test_a_structure_that_the_pixels_blur_is_said(scans):
     settings = default_preprocessing("MR").model_copy(update={"spacing": 4.0})
-    with pytest.warns(ScanWarning, match="7 mm"):
+    with pytest.warns(ScanWarning, match=r"7 mm.*keep"):
         core.SliceStore.build(scans, settings, classes=(1, 2))
+
+
+def test_a_scan_that_becomes_tiny_is_said(scans, tmp_path):
+    path = tmp_path / "mouse.nii.gz"
+    nib.save(
+        nib.Nifti1Image(np.arange(49152.0).reshape(128, 128, 3), np.diag([0.3, 0.3, 1, 1])), path
+    )
+    settings = default_preprocessing("MR")
+    with pytest.warns(ScanWarning, match="mouse"):
+        core.SliceStore.build([*(scan.scan for scan in scans), path], settings)
 
 
 def test_a_run_records_its_pixels_and_predicts_on_those_of_the_scan(scans, tmp_path):

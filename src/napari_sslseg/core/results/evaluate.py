@@ -386,6 +386,14 @@ def _warn_about_learnt(evaluation: Evaluation) -> None:
     elif any(volume.flattered for volume in evaluation.volumes):
         patients = "this patient" if count == 1 else "all these patients"
         warnings.warn(f"{LEARNT} {patients}, so the scores are too high.", ScanWarning, 3)
+    chose = [v.name for v in evaluation.volumes if v.use == "validation"]
+    if chose:
+        warnings.warn(
+            f"The best weights were chosen with {count_phrase(len(chose), 'scan')} in the means "
+            f"({join_names(chose)}), so that their scores are slightly too high.",
+            ScanWarning,
+            stacklevel=3,
+        )
 
 
 def _predicted(files: Iterable[Any]) -> tuple[dict[Path, Mapping[str, Any]], bool]:

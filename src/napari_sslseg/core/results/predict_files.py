@@ -38,7 +38,7 @@ from napari_sslseg.core.results.prediction.possible_names import (
 from napari_sslseg.core.results.prediction.refused import LABEL_MAP, NO_DICOM, describe_refused
 from napari_sslseg.core.results.prediction.write_prediction import write_prediction
 from napari_sslseg.core.runs.lineage import FLATTERED
-from napari_sslseg.core.runs.provenance import file_hash
+from napari_sslseg.core.runs.provenance import file_hash, recorded_label_files
 from napari_sslseg.core.runs.record import is_run
 from napari_sslseg.core.runs.run import Run
 from napari_sslseg.core.runs.run_files import remark_unfinished
@@ -156,6 +156,7 @@ def iter_predict(
     total = len(series)
     series, failed = nameable_scans(series, Path(out), suffix)
     targets = _targets(series, Path(out), suffix, overwrite=overwrite, resume=resume)
+    _refuse_to_replace_truth(run, targets)
     segmenter = load_segmenter(run, device)
     names = segmenter.class_names
     if classes is not None:
@@ -343,6 +344,24 @@ def _targets(
             raise StorageError(_why_not_written(target))
         targets[target] = item
     return targets
+
+
+def _refuse_to_replace_truth(run: Run, targets: Iterable[Path]) -> None:
+    """Refuse to replace what may be labels that the run learnt from.
+
+    Raises
+    ------
+    StorageError
+        If a file has their name, in a folder of their name that has no predictions.
+    """
+    learnt = recorded_label_files(run)
+    for target in targets:
+        name = f"{target.absolute().parent.name}/{target.name}"
+        if name in learnt and target.exists() and not (target.parent / JOURNAL).is_file():
+            raise StorageError(
+                f"{target} is no prediction, and the run learnt from {name}, so it is not "
+                "replaced; choose another folder."
+            )
 
 
 def _why_not_written(target: Path) -> str:

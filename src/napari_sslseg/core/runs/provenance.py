@@ -226,6 +226,14 @@ def _recorded_names(entry: Mapping[str, Any]) -> dict[int, str]:
     }
 
 
+def recorded_label_files(run: Run) -> set[str]:
+    """Names, with their folders, of the label files that a run learnt from, as far as recorded."""
+    data = run.record.get("data")
+    entries = [e for e in data if isinstance(e, Mapping)] if isinstance(data, list) else []
+    lists = [entry.get("label_files") for entry in entries]
+    return {name for names in lists if isinstance(names, list) for name in map(str, names)}
+
+
 def scan_records(run: Run) -> list[ScanRecord]:
     """Scans of a run, in order.
 

@@ -9,29 +9,35 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
+from pathlib import Path
 from statistics import median
 
 import numpy as np
 
 from napari_sslseg.core.common.errors import ScanWarning
-from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane, in_plane_axes
+from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane, format_size, in_plane_axes
+from napari_sslseg.core.common.text import count_phrase, join_names
 from napari_sslseg.core.scans.geometry import Geometry
 from napari_sslseg.core.scans.labelled import LabelledScan, Scan
+from napari_sslseg.core.scans.names import scan_name
 from napari_sslseg.core.scans.reader import ScanReader
 from napari_sslseg.core.settings.preprocessing import Preprocessing
 
 PLANNED_SIDE = 128
 """Pixels along the longest side of a slice, see docs/benchmarks.md."""
 
-LEAST_RATIO = 1.25
-"""Slices are sampled again only if their pixels get larger by this factor."""
+LEAST_GAIN = 1.5
+"""Slices are sampled again only if they have this many times fewer pixels then."""
 
 THINNEST = 6
 """Pixels across the thinnest structure. Labels that are sampled so and back have a Dice of about
 0.94 with themselves; with two or three pixels across it is 0.87."""
 
 MOST_SCANS, MOST_SLICES = 4, 12
-"""Labelled scans, and labelled slices of each, in which the structures are measured."""
+"""Labelled scans, and labelled slices of each, in which a structure is measured."""
+
+SMALLEST_SIDE = 32
+"""Slices whose longest side becomes shorter than this are reported."""
 
 
 @dataclass(frozen=True)
@@ -42,19 +48,29 @@ class PlannedSpacing:
     ----------
     spacing : float
         Size of the pixels in mm.
-    before : float
-        Size of the pixels of the scans in mm.
+    before : tuple of float
+        Height and width of the pixels of the scans in mm.
+    times : float
+        How many times as many pixels the slices of the scans have.
+    size : tuple of int or None
+        Canvas into which slices have to fit, if it is set.
     """
 
     spacing: float
-    before: float
+    before: tuple[float, float]
+    times: float
+    size: tuple[int, int] | None = None
 
     def describe(self) -> str:
-        """Describe the plan and what it saves."""
-        times = (self.spacing / self.before) ** 2
+        """Describe the plan and its purpose."""
+        height, width = (f"{mm:.3g}" for mm in self.before)
+        had = height if height == width else f"{height} × {width}"
+        text = f"Slices are sampled at {self.spacing:.3g} mm, where the scans have {had} mm"
+        if self.size is not None:
+            return f"{text}, so that they fit into {format_size(self.size)} pixels."
         return (
-            f"Slices are sampled at {self.spacing:.3g} mm, where the scans have {self.before:.3g} "
-            f"mm. With all pixels (spacing “keep”) a step takes about {times:.2g} times as long."
+            f"{text}. With all pixels (spacing “keep”) a step takes about {self.times:.2g} times "
+            "as long."
         )
 
 
@@ -66,8 +82,9 @@ def plan_spacing(
 ) -> PlannedSpacing | None:
     """Plan the pixels of slices; None to keep those of the scans.
 
-    The longest side gets ``PLANNED_SIDE`` pixels, or all slices fit into ``size``. The thinnest
-    structure gets at least ``THINNEST`` pixels, as far as the scans have them.
+    With ``size``, all slices fit into it. Otherwise the longest side gets ``PLANNED_SIDE`` pixels,
+    and the thinnest structure at least ``THINNEST``, as far as the scans have them; pixels are kept
+    unless this saves many.
 
     Parameters
     ----------
@@ -81,20 +98,25 @@ def plan_spacing(
         Thickness in mm of the thinnest labelled structure, see :func:`thinnest_structure`.
     """
     axes = in_plane_axes(plane)
-    before = median(min(g.spacing[axis] for axis in axes) for g in geometries)
-    # Height and width in mm.
-    extents = [[g.spacing[axis] * g.display_shape[axis] for axis in axes] for g in geometries]
+    shapes = np.array([[g.display_shape[axis] for axis in axes] for g in geometries])
+    pixels = np.array([[g.spacing[axis] for axis in axes] for g in geometries])
+    extents = shapes * pixels  # in mm
     if size is None:
         # One scan of another kind does not make the pixels of all others coarse.
-        wanted, least = median(map(max, extents)) / PLANNED_SIDE, LEAST_RATIO * before
+        wanted = float(np.median(extents.max(axis=1))) / PLANNED_SIDE
+        if thickness is not None:
+            wanted = min(wanted, thickness / THINNEST)
+    elif (shapes <= size).all():
+        return None
     else:
-        wanted = max(mm / n for sides in extents for mm, n in zip(sides, size, strict=True))
-        least = before
-    if thickness is not None:
-        wanted = min(wanted, thickness / THINNEST)
-    # Rounded up, so that slices fit.
-    spacing = ceil(wanted * 1000) / 1000
-    return PlannedSpacing(spacing, before) if wanted > least else None
+        wanted = float((extents / size).max())
+    spacing = ceil(wanted * 1000) / 1000  # Rounded up, so that slices fit.
+    # Pixels that are not square would become finer along one side.
+    times = float(np.median(shapes.prod(axis=1)) / np.median(extents.prod(axis=1) / spacing**2))
+    if size is None and times < LEAST_GAIN:
+        return None
+    height, width = np.median(pixels, axis=0).tolist()
+    return PlannedSpacing(spacing, (height, width), times, size)
 
 
 def with_planned_spacing(
@@ -124,38 +146,59 @@ def with_planned_spacing(
     if settings.fit == "resize" and settings.size:
         return settings.model_copy(update={"spacing": "keep"}), None
     plan = plan_spacing(geometries, settings.plane, settings.size)
-    if plan is not None:
+    if plan is not None and settings.size is None:
         labelled = [scan for scan in scans if isinstance(scan, LabelledScan)]
         thickness = thinnest_structure(labelled, classes, settings.plane, reader or ScanReader())
-        plan = plan_spacing(geometries, settings.plane, settings.size, thickness)
+        plan = plan_spacing(geometries, settings.plane, None, thickness)
     spacing = "keep" if plan is None else plan.spacing
     return settings.model_copy(update={"spacing": spacing}), plan
 
 
-def warn_about_thin_structures(
+def warn_about_lost_detail(
     settings: Preprocessing,
     scans: Sequence[Scan],
+    geometries: Sequence[Geometry],
     classes: Sequence[int],
     reader: ScanReader | None = None,
 ) -> None:
-    """Warn if a labelled structure has so few pixels across that it can hardly be learnt.
+    """Warn if a structure, or the slices of a scan, get so few pixels that little can be learnt.
 
     Nothing is measured, and nothing said, if the pixels are those of the scans.
 
     Parameters
     ----------
-    settings, scans, classes, reader
+    settings, scans, geometries, classes, reader
         As in :func:`with_planned_spacing`; the spacing is not to be planned any more.
     """
-    labelled = [scan for scan in scans if isinstance(scan, LabelledScan)]
-    if not isinstance(settings.spacing, float) or not labelled:
+    if not isinstance(settings.spacing, float):
         return
-    thickness = thinnest_structure(labelled, classes, settings.plane, reader or ScanReader())
+    axes, labelled = in_plane_axes(settings.plane), []
+    small, finest = [], float("inf")
+    for scan, geometry in zip(scans, geometries, strict=True):
+        if isinstance(scan, LabelledScan):
+            labelled.append(scan)
+            finest = min(finest, *(geometry.spacing[axis] for axis in axes))
+        shape = [geometry.display_shape[axis] for axis in axes]
+        longest = max(geometry.spacing[axis] * n for axis, n in zip(axes, shape, strict=True))
+        if longest / settings.spacing < SMALLEST_SIDE <= max(shape) / 2:
+            small.append(scan_name(scan) if isinstance(scan, Path) else scan.name)
+    if small:
+        warnings.warn(
+            f"Slices of {count_phrase(len(small), 'scan')} ({join_names(small)}) become smaller "
+            f"than {SMALLEST_SIDE} pixels at {settings.spacing:.3g} mm, since their pixels are "
+            "much finer than those of the others; leave them out if they show something else.",
+            ScanWarning,
+            stacklevel=2,
+        )
+    reader = reader or ScanReader()
+    thickness = thinnest_structure(labelled, classes, settings.plane, reader) if labelled else None
     if thickness is not None and thickness < THINNEST / 2 * settings.spacing:
+        wanted = thickness / THINNEST
+        choice = f"--spacing {wanted:.2g}" if wanted > LEAST_GAIN * finest else "--spacing keep"
         warnings.warn(
             f"The thinnest labelled structure is {thickness:.2g} mm across, but slices are sampled "
             f"at {settings.spacing:.3g} mm, so that its borders are lost; choose smaller pixels "
-            f"from scratch or in the pretraining, such as --spacing {thickness / THINNEST:.2g}.",
+            f"from scratch or in the pretraining, such as {choice}.",
             ScanWarning,
             stacklevel=2,
         )
@@ -167,7 +210,8 @@ def thinnest_structure(
     """Measure the thickness of the thinnest structure in labelled slices, in mm.
 
     The thickness of a structure in a slice is the diameter of the largest circle within it; of a
-    structure, it is the median over slices. Some slices of some scans are measured.
+    structure, it is the median over slices. Each structure is measured in some slices of some of
+    the scans that show it.
 
     Parameters
     ----------
@@ -185,17 +229,22 @@ def thinnest_structure(
     float or None
         None if no structure is labelled.
     """
-    found: dict[int, list[float]] = {}
-    for scan in scans[:: max(1, len(scans) // MOST_SCANS)][:MOST_SCANS]:
+    found: dict[int, list[float]] = {value: [] for value in classes}
+    left = dict.fromkeys(classes, MOST_SCANS)
+    for scan in scans:
+        wanted = [value for value, count in left.items() if count]
+        if not wanted:
+            break
         labels = reader.labels(scan)
         spacing = tuple(labels.spacing[axis] for axis in in_plane_axes(plane))
         slices = np.moveaxis(labels.data, PLANE_AXIS[plane], 0)
         slices = slices[scan.annotated_mask(slices)]
-        for value in classes:
+        for value in wanted:
             shown = np.flatnonzero((slices == value).any(axis=(1, 2)))
+            left[value] -= bool(shown.size)
             for index in shown[:: max(1, len(shown) // MOST_SLICES)][:MOST_SLICES]:
-                found.setdefault(value, []).append(_thickness(slices[index] == value, spacing))
-    return min((median(values) for values in found.values()), default=None)
+                found[value].append(_thickness(slices[index] == value, spacing))
+    return min((median(values) for values in found.values() if values), default=None)
 
 
 def _thickness(mask: np.ndarray, spacing: tuple[float, ...]) -> float:

@@ -31,7 +31,7 @@ from napari_sslseg.core.samples.placement import (
 )
 from napari_sslseg.core.samples.planned_spacing import (
     PlannedSpacing,
-    warn_about_thin_structures,
+    warn_about_lost_detail,
     with_planned_spacing,
 )
 from napari_sslseg.core.samples.preprocess import neighbours, prepare_labels, prepare_slices
@@ -211,8 +211,7 @@ def iter_store(
         raise DataError("There are no scans; choose at least one.")
     geometries = [scan_geometry(scan) for scan in scans]
     settings, plan = with_planned_spacing(settings, geometries, scans, classes, reader)
-    if plan is None:
-        warn_about_thin_structures(settings, scans, classes, reader)
+    warn_about_lost_detail(settings, scans, geometries, classes, reader)
     settings = _with_canvas(scans, geometries, settings)
     assert settings.size is not None
     counts = [geometry.display_shape[PLANE_AXIS[settings.plane]] for geometry in geometries]

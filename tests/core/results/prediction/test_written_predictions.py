@@ -70,6 +70,16 @@ def test_a_scan_that_is_replaced_meanwhile_is_predicted_again(trained, tmp_path)
         events_of(trained, [scan], out=out, resume=True)
 
 
+def test_labels_that_the_run_learnt_from_are_never_replaced(trained):
+    truth = trained.parent / "labels/p0.nii"
+    before = truth.read_bytes()
+    scan = trained.parent / "images/p0.nii.gz"
+    options = {"out": truth.parent, "suffix": ".nii", "overwrite": True}
+    with pytest.raises(StorageError, match=r"learnt from labels/p0\.nii"):
+        events_of(trained, [scan], **options)
+    assert truth.read_bytes() == before
+
+
 def test_a_label_map_is_not_segmented(trained):
     labels = trained.parent / "labels/p0.nii"
     with pytest.raises(DataError, match=r"p0\.nii looks like a label map"):
