@@ -32,6 +32,7 @@ from napari_sslseg.gui.pretrain.preview_maker import PreviewMaker, PreviewReques
 from napari_sslseg.gui.pretrain.tiles import limits, outline, tiles, to_bytes
 from napari_sslseg.gui.pretrain.training_data import (
     TrainingData,
+    describe_pixels,
     training_data_of,
     training_sample_size,
 )
@@ -346,7 +347,7 @@ def write_fine_scan(path):
     nib.save(nib.Nifti1Image(data, np.diag([0.5, 0.5, 3.0, 1.0])), path)
 
 
-@pytest.mark.parametrize("spacing", ["keep", 2.0])
+@pytest.mark.parametrize("spacing", ["keep", 2.0, "planned"])
 @pytest.mark.parametrize("early", [False, True], ids=["spacing in the record", "early project"])
 def test_the_patch_size_equals_that_of_the_command_line(tmp_path, spacing, early):
     write_fine_scan(tmp_path / "fine.nii.gz")
@@ -356,10 +357,12 @@ def test_the_patch_size_equals_that_of_the_command_line(tmp_path, spacing, early
         if early:  # Projects of early versions contain no voxel sizes.
             project._folder.change_entry("fine", spacing=None)
         size = training_sample_size(project, settings)
+        pixels = describe_pixels(project, settings)
+    assert ("2 mm" in pixels) == (spacing == "planned")
     expected = sample_size([tmp_path / "fine.nii.gz"], settings)
-    assert size == expected == ((128, 128) if spacing == 2.0 else (512, 512))
+    assert size == expected == ((512, 512) if spacing == "keep" else (128, 128))
     sides = {make_task("context-restoration", found).patch_size for found in (size, expected)}
-    assert sides == ({8} if spacing == 2.0 else {32})
+    assert sides == ({32} if spacing == "keep" else {8})
 
 
 def test_networks_of_volumes_have_the_batch_size_of_core():

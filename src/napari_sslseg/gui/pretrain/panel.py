@@ -23,7 +23,11 @@ from napari_sslseg.gui.pretrain.preview_maker import (
 )
 from napari_sslseg.gui.pretrain.run_estimate import DeviceInfo, EstimateRequest, estimate_run
 from napari_sslseg.gui.pretrain.tiles import Tile
-from napari_sslseg.gui.pretrain.training_data import training_data_of, training_sample_size
+from napari_sslseg.gui.pretrain.training_data import (
+    describe_pixels,
+    training_data_of,
+    training_sample_size,
+)
 from napari_sslseg.gui.runs.run_box import RunBox
 from napari_sslseg.gui.runs.training_box import TrainingBox, run_name
 from napari_sslseg.gui.widgets.form_fields import set_number
@@ -242,8 +246,12 @@ class PretrainPanel(QWidget):
             duration = f"{time_range(steps * low, steps * high)}, judging by earlier runs"
         length = f"{'At most ' if plan.steps is None else ''}{steps:,} steps: {duration}."
         device = self.device_info.description if self.device_info else "Looking for a GPU…"
-        data = f"Trains on {self.form.data.description}."
-        self.estimate.setText("\n".join((data, length, device)))
+        data = self.form.data
+        lines = [f"Trains on {data.description}.", length, device]
+        if self.session.project is not None and data.modalities:
+            prepared = plan.prepared(data.modalities[0], data.plane, data.spacing)
+            lines.insert(1, describe_pixels(self.session.project, prepared))
+        self.estimate.setText("\n".join(filter(None, lines)))
 
     # Pictures
 

@@ -8,9 +8,10 @@ import numpy as np
 from napari_sslseg.core.common.errors import SslsegError
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane
 from napari_sslseg.core.samples.build import sample_size
+from napari_sslseg.core.samples.planned_spacing import with_planned_spacing
 from napari_sslseg.core.samples.warnings import Spacing
 from napari_sslseg.core.scans.geometry import Geometry
-from napari_sslseg.core.settings.preprocessing import AnyPreprocessing
+from napari_sslseg.core.settings.preprocessing import AnyPreprocessing, Preprocessing
 from napari_sslseg.gui.text import plural
 
 if TYPE_CHECKING:
@@ -82,20 +83,33 @@ def training_sample_size(project: "Project", settings: AnyPreprocessing) -> tupl
     return sample_size(geometries, settings) if geometries else None
 
 
+def describe_pixels(project: "Project", settings: AnyPreprocessing) -> str:
+    """Say which pixels core plans for the training; empty if those of the scans are used."""
+    geometries = _geometries(project)
+    if not isinstance(settings, Preprocessing) or not geometries:
+        return ""
+    planned = with_planned_spacing(settings, geometries)[1]
+    return planned.describe() if planned is not None else ""
+
+
 def _training_entries(project: "Project") -> list["ScanEntry"]:
     return [entry for entry in project.record.scans if entry.role == "train"]
 
 
 def _geometries(project: "Project") -> list[Geometry]:
-    """Geometries of the training scans; scans of the same shape and voxel size count once."""
+    """Geometries of the training scans."""
     known: dict[object, Geometry] = {}
+    found = []
     for entry in _training_entries(project):
-        key = (entry.shape, entry.spacing)
-        if entry.spacing is not None:
-            known.setdefault(key, _display_geometry(entry.shape, entry.spacing))
-        else:
+        key: object = (entry.shape, entry.spacing)
+        if entry.spacing is None:
+            key = entry.name
             _add_from_header(project, entry.name, known)
-    return list(known.values())
+        elif key not in known:
+            known[key] = _display_geometry(entry.shape, entry.spacing)
+        if key in known:
+            found.append(known[key])
+    return found
 
 
 def _display_geometry(shape: tuple[int, int, int], spacing: Spacing) -> Geometry:
