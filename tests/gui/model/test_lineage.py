@@ -200,6 +200,49 @@ def test_a_run_with_a_patient_who_is_held_out_now_is_not_resumed(session):
     assert len(session.problems) == 1
 
 
+@pytest.mark.parametrize("kind", ["finetune", "pretrain"])
+def test_a_missing_scan_prevents_resuming_only_the_runs_that_used_it(session, tmp_path, kind):
+    project = session.project
+    for name in ("p2", "p3"):
+        project.unmark(name, DONE)
+    steps, files = [], tmp_path / "one"
+
+    def stop_at_first_step(job, events):
+        new = [event for event in events if isinstance(event, Step)]
+        steps.extend(new)
+        if new:
+            job.stop()
+
+    session.job_events.connect(stop_at_first_step)
+    (files / "p2.nii.gz").rename(files / "elsewhere")
+    if kind == "finetune":
+        choice = TrainingChoice(steps=500, batch_size=2, network="tiny", unlabelled=False)
+        settings = finetune_settings(project, choice)
+        session.finetune("scratch", settings, validation_share=0, device="cpu")
+    else:
+        settings = core.PretrainSettings(
+            network=core.Network.preset("tiny"),
+            training=core.Training(steps=500, batch_size=2),
+            validation_share=0,
+        )
+        session.pretrain(core.MaskedPatches(), settings, device="cpu")
+    wait(session)
+    count = len(steps)
+    assert count
+    session.resume(f"{kind}-001")
+    wait(session)
+    assert session.problems == []
+    assert len(steps) > count
+    (files / "p2.nii.gz").hardlink_to(files / "elsewhere")
+    (files / "p1.nii.gz").unlink()
+    session.resume(f"{kind}-001")
+    wait(session)
+    (problem,) = session.problems
+    assert f"{kind}-001" in problem
+    assert "p1" in problem
+    assert "missing" in problem
+
+
 def test_the_kind_of_a_run_comes_from_its_record(session):
     """The name of its folder means nothing: users rename folders and copy them."""
     project = session.project

@@ -122,6 +122,22 @@ def held_out_scans(project: "Project", folder: Path) -> list[str]:
     ]
 
 
+def unusable_scan(project: "Project", folder: Path) -> str | None:
+    """Why a scan that a run or one of its stages used cannot be used now; None if all can.
+
+    Runs whose record does not list their scans are skipped.
+    """
+    from napari_sslseg.core.runs.listing import list_runs
+    from napari_sslseg.core.runs.provenance import scan_records
+
+    used: set[str] = set()
+    for summary in list_runs(folder):
+        with suppress(CheckpointError):
+            used |= {scan.name for scan in scan_records(Run.open(summary.folder))}
+    problems = (project.problem(name) for name in project.names if name in used)
+    return next((problem for problem in problems if problem is not None), None)
+
+
 def remove_empty_run(folder: Path) -> None:
     """Remove the folder of a run that ended before its record was written."""
     if (folder / RECORD).exists():

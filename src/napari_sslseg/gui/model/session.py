@@ -6,12 +6,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_sslseg.core.common.errors import ConfigError, SslsegError
+from napari_sslseg.core.common.errors import ConfigError, ProjectError, SslsegError
 from napari_sslseg.core.common.events import Event, Message, PauseFlag, StopFlag
 from napari_sslseg.core.settings.training import VALIDATION_SHARE
 from napari_sslseg.gui.model.jobs import Job, Outcome, Problem
 from napari_sslseg.gui.model.next_step import next_step, project_progress
-from napari_sslseg.gui.model.run_descriptions import held_out_scans, remove_empty_run
+from napari_sslseg.gui.model.run_descriptions import (
+    held_out_scans,
+    remove_empty_run,
+    unusable_scan,
+)
 from napari_sslseg.gui.model.session_base import NO_PROJECT, SessionBase
 from napari_sslseg.gui.model.structure_states import StructureStates
 
@@ -120,11 +124,16 @@ class Session(SessionBase):
                     f"{run} uses {held_out[0]} for training, whose patient is held out now; start "
                     "a new training, or choose Train for that patient in step 1."
                 )
+            problem = unusable_scan(project, out)
+            if problem is not None:
+                raise ProjectError(f"{run} cannot be resumed. {problem}")
+            # Other scans that are missing or changed are not needed.
             if kind == "pretrain":
-                yield from iter_pretrain_preset(project.scans(), out=out, resume=True, **flags)
+                scans = project.scans(usable_only=True)
+                yield from iter_pretrain_preset(scans, out=out, resume=True, **flags)
             else:
                 yield from iter_finetune(
-                    project.labelled_scans(),
+                    project.labelled_scans(usable_only=True),
                     unlabelled=project.unlabelled_scans(usable_only=True),
                     out=out,
                     resume=True,
