@@ -94,6 +94,7 @@ def test_results_and_choices_do_not_go_over_to_another_project(person, tmp_path)
     assert panel.runs.lines[0].name == "finetune-001"
     assert panel.form.choice() == TrainingChoice()
     assert person.step("Inspect").run.currentData() == "finetune-001"
+    assert inspect.message.text() == ""
 
 
 def test_scans_that_are_being_added_stay_in_their_project(person, tmp_path):

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from napari_sslseg.gui.viewer.scene import Scene
 
 
+NO_RUN = "There is no trained network yet; train one in step 4."
 STOPPED = "Stopped; finished predictions are kept."
 PREDICTED = "Predicted. Click a row below to see the worst slice of that scan."
 REPLACED = "{run} was trained again by another program; its old predictions are not shown any more."
@@ -186,7 +187,9 @@ class InspectPanel(QWidget):
         self.run.setCurrentIndex(max(self.run.findData(new[0] if new else before), 0))
         self.run.blockSignals(False)
         if not runs:
-            self.message.setText("There is no trained network yet; train one in step 4.")
+            self.message.setText(NO_RUN)
+        elif self.message.text() == NO_RUN:  # The runs of a project are listed after it opened.
+            self.message.clear()
         self._runs_chosen()
 
     def _forget(self) -> None:
