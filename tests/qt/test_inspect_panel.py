@@ -17,6 +17,7 @@ from napari_sslseg.core.common.events import Preview
 from napari_sslseg.core.common.example_pictures import SlicePrediction
 from napari_sslseg.core.project.record import with_changes
 from napari_sslseg.gui.inspect.panel import InspectPanel
+from napari_sslseg.gui.label.class_edits import remove_class
 from napari_sslseg.gui.viewer.live_prediction import LivePrediction
 from napari_sslseg.gui.viewer.scene import ROLE
 
@@ -582,15 +583,14 @@ def test_a_structure_that_was_removed_is_not_accepted_as_another_one(
     found = panel.layers.predicted().labels
     shown = int((found == 2).sum(axis=(1, 2)).argmax())
     assert (found[shown] == 2).any()
-    session.project.remove_class(2, erase=True)
+    remove_class(session, scene, 2, lambda why: True)
+    idle(host, qtbot)
     session.project.add_class("kidney")
     session.classes_changed.emit()
-    session.load_again()
-    idle(host, qtbot)
     scene.go_to(shown)
     press(qtbot, panel.correct.accept)
     np.testing.assert_array_equal(scene.labels.data[shown], np.where(found[shown] == 1, 1, 0))
-    # Its name is written with the prediction.
+    # The prediction is exported as it is shown.
     panel.export.parentWidget().button.click()
     form = panel.export
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path))
@@ -599,7 +599,8 @@ def test_a_structure_that_was_removed_is_not_accepted_as_another_one(
     form.format.setCurrentIndex(form.format.findData(".nii.gz"))
     press(qtbot, form.export)
     idle(host, qtbot)
-    assert json.loads((tmp_path / "classes.json").read_text()) == {"1": "liver", "2": "spleen"}
+    assert json.loads((tmp_path / "classes.json").read_text()) == {"1": "liver"}
+    assert "spleen, which was removed" in panel.message.text()
     host.end(qtbot)
 
 

@@ -14,7 +14,7 @@ from napari.components import ViewerModel
 
 from napari_sslseg import core
 from napari_sslseg.core.common.errors import DataError, StorageError
-from napari_sslseg.core.common.events import PauseFlag, Preview, Progress, Step, StopFlag
+from napari_sslseg.core.common.events import Message, PauseFlag, Preview, Progress, Step, StopFlag
 from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.project.record import with_changes
 from napari_sslseg.core.results.predict import iter_predict_scan, load_segmenter
@@ -330,6 +330,35 @@ def test_structures_that_the_project_removed_are_not_scored_or_drawn(session, tm
     drawn = layer.colormap.map(np.array([1, 2]))
     assert drawn[0][3] > 0
     assert drawn[1][3] == 0
+
+
+@pytest.mark.parametrize("ready", [True, False], ids=["predicted before", "predicted for it"])
+def test_structures_that_the_project_removed_are_not_exported(session, tmp_path, ready):
+    predictions, project = session.predictions, session.project
+    names = project.names[:2]
+    predictions.make([RUN], names)
+    wait(session)
+    shown = {name: predictions.get(RUN, name).labels for name in names}
+    assert (shown[names[0]] == 2).any()
+    kept, removed = project.class_names.values()
+    project.remove_class(2, erase=True)
+    if not ready:
+        predictions.clear()
+    files = targets(project, RUN, names, tmp_path / "out", ".nii.gz")
+    job = session.run("export", "", export(session, RUN, files))
+    heard = []
+    job.new_events.connect(lambda events: heard.extend(e for e in events if is_message(e)))
+    wait(session)
+    assert session.problems == []
+    for name, path in files.items():
+        written = core.load_labels(path, like=project.load(name)).data
+        np.testing.assert_array_equal(written, np.where(shown[name] == 1, 1, 0))
+    assert core.read_segment_names(files[names[0]]) == {1: kept}
+    assert sum(f"{RUN} still predicts {removed}" in event.text for event in heard) == 1
+
+
+def is_message(event):
+    return isinstance(event, Message)
 
 
 def test_the_progress_of_a_prediction_counts_slices(session):

@@ -16,6 +16,7 @@ from napari_sslseg.core.common.text import join_names
 from napari_sslseg.core.project.record import UNKNOWN_VALUE
 from napari_sslseg.core.scans.classes.class_codes import Algorithm
 from napari_sslseg.core.scans.slices.annotated import add_annotated, check_annotated
+from napari_sslseg.gui.inspect.score_rows import removed_words
 from napari_sslseg.gui.model.jobs import Tally
 from napari_sslseg.gui.model.predictions import open_run, predict_scan, run_folder
 from napari_sslseg.gui.text import plural
@@ -105,17 +106,15 @@ def _slice_list(files: Iterable[Path]) -> Path:
 
 
 def _class_names(project: "Project", run: str) -> dict[int, str]:
-    """Names of the classes in exported files.
-
-    A run may predict a class that was removed from the project since, which it names itself.
-    """
+    """Names of the classes in exported files: those of the run that the project still has."""
     names = project.class_names
     if not run:
         return names
     from napari_sslseg.core.runs.run import Run
 
     trained = Run.open(run_folder(project, run)).class_names
-    return {value: names.get(value, name) for value, name in trained.items()} or names
+    # The record of a run may lack the names.
+    return {value: names[value] for value in trained if value in names} if trained else names
 
 
 def _explain_unknown(name: str, path: Path) -> str:
@@ -161,6 +160,7 @@ def export(session: "Session", run: str, files: dict[str, Path]) -> Events | Non
         segmenter: Any = None
         written: list[str] = []
         empty: list[str] = []
+        predicted: set[int] = set()
         failures: list[tuple[str, str]] = []
         for number, (name, path) in enumerate(files.items()):
             if stop.is_set:
@@ -174,7 +174,10 @@ def export(session: "Session", run: str, files: dict[str, Path]) -> Events | Non
                         segmenter = segmenter or open_run(project, run)
                         found = predict_scan(project, segmenter, name)
                 by: Algorithm = "SEMIAUTOMATIC" if name in accepted else "MANUAL"
-                values, by = (found.labels, "AUTOMATIC") if found else (grid.data, by)
+                values = grid.data
+                if found:  # As it is shown, without structures that were removed.
+                    values, by = found.labels_of(project.class_names), "AUTOMATIC"
+                    predicted |= set(found.volumes())
                 if (values == UNKNOWN_VALUE).any():
                     yield Message(_explain_unknown(name, path))
                     if path.suffix == DICOM_SUFFIX:
@@ -199,6 +202,9 @@ def export(session: "Session", run: str, files: dict[str, Path]) -> Events | Non
                     f"labels_slices.json numbers {project.plane} slices; train on them with "
                     f"--plane {project.plane}."
                 )
+        removed = removed_words(project, run, predicted)
+        if removed:
+            yield Message(removed.strip())
         if empty:
             yield Message(_explain_empty(empty, run))
         tally = Tally("exported", len(written), len(files), tuple(failures))
