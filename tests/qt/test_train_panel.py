@@ -167,6 +167,7 @@ def test_the_pretraining_of_the_project_is_preselected_and_described(opened, mad
     form = panel.form
     assert form.start.currentData() == "pretrain-001"
     assert "mae on 3 scans in 2 steps" in form.about.text()
+    assert "pixels are those of the pretraining" in form.about.text()
     form.advanced.button.click()
     assert form.transfer.isVisible()
     assert not form.network.isVisible()  # The network of the pretraining is used.

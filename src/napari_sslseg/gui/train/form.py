@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SCRATCH = "From scratch, without pretraining"
 ABOUT_SCRATCH = "Starts with random weights. A pretraining in step 2 may give a better result."
+BROUGHT = "Network and size of pixels are those of the pretraining."
 LOSS_TEXTS: dict[LossKind, tuple[str, str]] = {
     "dice-ce": ("Dice and cross entropy", "Dice over the batch plus cross entropy; the default."),
     "dice": ("Dice", "Dice over the batch."),
@@ -41,9 +42,10 @@ DEVICES = (
 )
 PIXELS = (
     (
-        "As large as the structures allow",
+        "As needed",
         "planned",
-        "Slices of large scans are sampled more coarsely, so that each step is faster.",
+        "As large as the structures allow: slices of large scans are sampled more coarsely, so "
+        "that each step is faster.",
     ),
     ("Those of the scans", "keep", "The finest borders; a step takes longer on large scans."),
 )
@@ -242,7 +244,8 @@ class TrainForm(QWidget):
         for part in own:
             self._rows.setRowVisible(part, run is None)
         self._show_default_batch(run)
-        self.about.setText(ABOUT_SCRATCH if run is None else long_description(run))
+        about = ABOUT_SCRATCH if run is None else f"{long_description(run)} {BROUGHT}"
+        self.about.setText(about)
         self.changed.emit()
 
     def _show_default_batch(self, run: "RunSummary | None") -> None:
