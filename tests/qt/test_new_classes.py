@@ -70,14 +70,29 @@ def test_done_slices_of_other_scans_are_asked_about(
     assert not dock.remarks.isVisible()
 
 
-def test_a_question_without_an_answer_leaves_a_remark(dock, qtbot, monkeypatch, tmp_path):
-    first, heard = dock.session.project.names[0], []
+@pytest.mark.parametrize(
+    ("others", "done", "listed", "words"),
+    [(True, (3, 5), (1, 2), "count as not labelled"), (False, (), None, "no longer done")],
+    ids=["with other structures", "without"],
+)
+def test_cancel_counts_nothing_as_background_and_leaves_a_remark(
+    dock, qtbot, monkeypatch, tmp_path, others, done, listed, words
+):
+    project = dock.session.project
+    first = project.names[0]
+    if not others:
+        project.save_labels(first, np.zeros_like(project.labels(first).data))
+        for value in (1, 2):
+            project.remove_class(value)
+        assert project.done(first) == (3, 5)
     answer("Those with labels")
-    answer("Cancel", heard)
+    answer("Cancel")
     import_tumour(dock, qtbot, monkeypatch, tmp_path)
-    qtbot.waitUntil(lambda: "tumour came with" in dock.remarks.text.toPlainText())
+    qtbot.waitUntil(lambda: words in dock.remarks.text.toPlainText())
     assert first in dock.remarks.text.toPlainText()
-    assert dock.session.project.done(first) == (3, 5)
+    assert "tumour" in dock.remarks.text.toPlainText()
+    assert project.done(first) == done
+    assert project.labelled_classes(first) == listed
 
 
 def test_scans_whose_labelled_structures_are_known_need_no_question(dock, qtbot):

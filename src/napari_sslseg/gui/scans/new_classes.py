@@ -20,12 +20,18 @@ MORE_FIRST = (
     "structures."
 )
 MORE = (
-    f"{MORE_FIRST} “Not labelled there”: the slices stay done, and the new structures are neither "
-    "learnt as background there nor scored."
+    f"{MORE_FIRST} “Not labelled there”, and also Cancel: the slices stay done, and the new "
+    "structures are neither learnt as background there nor scored."
 )
+MORE_SINGLE = f"{MORE_FIRST} Cancel unmarks them, too."
 UNANSWERED = (
-    "{classes} came with the labels of {by}, and counts as background on the done slices of "
-    "{scans}. If it was not labelled there, choose “Labelled structures…” in the menu of the scan."
+    "New structures came with the labels of {by}: {classes}. They count as not labelled on the "
+    "done slices of {scans}: they are neither learnt as background there nor scored. If they are "
+    "labelled there, or not there at all, choose “Labelled structures…” in the menu of the scan."
+)
+UNMARKED = (
+    "New structures came with the labels of {by}: {classes}. The slices of {scans} that were done "
+    "may show them and are no longer done; mark them again when all their structures are labelled."
 )
 
 
@@ -61,18 +67,17 @@ class NewClasses:
             "would count as background.",
             # A scan has at least one labelled structure.
             [NOT_LABELLED, UNMARK, KEEP] if others else [UNMARK, KEEP],
-            more=MORE if others else MORE_FIRST,
+            more=MORE if others else MORE_SINGLE,
             name="ask-new-classes",
         )
         if self.session.project is not project:
             return
-        if answer == NOT_LABELLED:
+        if answer is None:  # The choice that counts nothing as background.
+            words = UNANSWERED if others else UNMARKED
+            session.remark.emit(words.format(classes=classes, by=join_names(by, 3), scans=scans))
+        if answer == NOT_LABELLED or (answer is None and others):
             session.set_labelled_classes(done, others)
-        elif answer == UNMARK:
+        elif answer != KEEP:
             session.finish()
             for name, slices in done.items():
                 session.mark_done(name, slices, done=False)
-        elif answer is None:
-            session.remark.emit(
-                UNANSWERED.format(classes=classes, by=join_names(by, 3), scans=scans)
-            )
