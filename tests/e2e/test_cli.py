@@ -361,6 +361,12 @@ class TestBadInput:
         arguments = ("predict", finetuned, data / "images", "--out", tmp_path / "labels")
         assert refused(run(*arguments), str(tmp_path / "labels"))
         assert {path: path.read_bytes() for path in (tmp_path / "labels").iterdir()} == before
+        # They have the names of those that the run learnt from.
+        assert refused(run(*arguments, "--overwrite"), "learnt from")
+        assert {path: path.read_bytes() for path in (tmp_path / "labels").iterdir()} == before
+        (tmp_path / "labels").rename(tmp_path / "others")
+        arguments = (*arguments[:-1], tmp_path / "others")
+        assert refused(run(*arguments), str(tmp_path / "others"))
         assert run(*arguments, "--overwrite").returncode == 0
 
     def test_a_run_that_would_replace_its_own_start(self, data, pretrained):

@@ -219,5 +219,5 @@ def test_both_stages_have_the_given_size_and_the_second_is_checked_first(data, t
 def test_an_invalid_combination_of_settings_is_one_short_line(data, tmp_path):
     done = run("pretrain", data / "images", "--size", 100, "--out", tmp_path / "a")
     assert done.returncode == 2
-    assert "(100, 100)" in done.stderr.splitlines()[-1]
+    assert "100 × 100" in done.stderr.splitlines()[-1]
     assert len(done.stderr.splitlines()[-1]) < 120
