@@ -70,6 +70,27 @@ def test_another_value_can_be_named_as_unknown(project, tmp_path):
     assert set(project.class_names) == {1, 2}
 
 
+@pytest.mark.parametrize("plane", ["axial", "sagittal"])
+def test_a_slice_that_loses_its_last_label_with_a_class_is_no_longer_done(project, plane):
+    project.set_plane(plane)
+    for name in ("liver", "spleen"):
+        project.add_class(name)
+    labels = np.zeros_like(project.labels("a").data)
+    slices = np.moveaxis(labels, 0 if plane == "axial" else 2, 0)
+    slices[1:4, 3, 3] = 1
+    slices[2, 4, 4], slices[3, 4, 4] = 2, 255
+    project.save_labels("a", labels)
+    project.mark_done("a", [0, 1, 2, 3])  # The first has no structure.
+    project.save_labels("b", np.where(labels == 1, 2, labels))
+    project.mark_done("b", [1])
+    assert project.remove_class(1, erase=True) == ("a",)
+    assert project.done("a") == (0, 2, 3)
+    assert project.done("b") == (1,)
+    project.close()
+    with core.Project.open(project.folder) as again:
+        assert again.done("a") == (0, 2, 3)
+
+
 def test_labelled_classes_are_a_property_of_a_scan(project):
     project.add_class("liver")
     project.add_class("spleen")

@@ -139,6 +139,28 @@ def test_a_mark_beyond_the_slices_of_the_next_plane_is_dropped(screen, monkeypat
     assert project.done(ANN) == ()
 
 
+def test_slices_that_lose_their_last_label_with_a_structure_are_unmarked(screen):
+    project, remarks, changed = screen.session.project, [], []
+    both = np.zeros(SHAPE, np.uint8)
+    both[10:12, 20:40, 20:40], both[11, 50:60, 50:60] = 2, 1
+    screen.session.leave()
+    for name in NAMES:
+        project.save_labels(name, both)
+        project.mark_done(name, [10, 11])
+    screen.show(ANN)
+    screen.session.remark.connect(remarks.append)
+    screen.session.done_changed.connect(changed.append)
+    remove_class(screen.session, screen.scene, 2, lambda why: True)
+    screen.until(lambda: 2 not in project.class_names and not screen.session.jobs)
+    settle(screen)
+    assert [project.done(name) for name in NAMES] == [(11,)] * len(NAMES)
+    assert set(np.flatnonzero(screen.autosaver.done)) == {11}
+    assert set(changed) == set(NAMES)
+    (remark,) = remarks
+    assert "2 slices" in remark
+    assert all(word in remark for word in ("spleen", "no longer done", *NAMES))
+
+
 def test_strokes_survive_the_removal_of_a_structure(screen, monkeypatch):
     project = screen.session.project
     both = np.zeros(SHAPE, np.uint8)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_sslseg.core.common.errors import ClassInUseError, ProjectError, SslsegError
+from napari_sslseg.core.common.sizes import PLANE_AXIS
 from napari_sslseg.core.common.text import count_phrase, fold_name, join_names, printable
 from napari_sslseg.core.project.folder import ProjectFolder
 from napari_sslseg.core.project.label_files import LabelFiles, file_state
@@ -19,6 +20,7 @@ from napari_sslseg.core.project.record import (
 )
 from napari_sslseg.core.scans.classes.renumber import values_in
 from napari_sslseg.core.scans.labels import load_labels, save_labels
+from napari_sslseg.core.scans.slices.ranges import format_ranges
 
 COLOURS = (
     "#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#46f0f0", "#f032e6", "#bcf60c",
@@ -132,7 +134,8 @@ class ProjectClasses:
             Value in the label maps.
         erase : bool
             Whether to set voxels of the class to background, after the label files were put
-            aside. Without it, removing a class that occurs in labels is refused.
+            aside. Slices that lose their last label are no longer done. Without it, removing a
+            class that occurs in labels is refused.
 
         Returns
         -------
@@ -152,13 +155,21 @@ class ProjectClasses:
                 tuple(with_class),
             )
         with self._folder.replacing_labels:
-            self._erase(value, with_class)
-            self._folder.change(lambda record: _without_class(record, value))
+            emptied = self._erase(value, with_class)
+            self._folder.change(
+                lambda record: _without_done(_without_class(record, value), emptied)
+            )
         return tuple(with_class)
 
-    def _erase(self, value: int, names: Sequence[str]) -> None:
-        """Set a class to background in the labels of scans: in all, or in none if that fails."""
+    def _erase(self, value: int, names: Sequence[str]) -> dict[str, set[int]]:
+        """Set a class to background in the labels of scans: in all, or in none if that fails.
+
+        Returns the slices that lost their last label, by scan.
+        """
         kept: dict[str, Path] = {}
+        emptied: dict[str, set[int]] = {}
+        axis = PLANE_AXIS[self._folder.record.plane]
+        others = tuple(place for place in range(3) if place != axis)
         seen = {name: not self._files.needs_copy(name) for name in names}
         try:
             for name in names:
@@ -168,12 +179,15 @@ class ProjectClasses:
                 # With its own header, so that the scan may be missing.
                 erased = np.where(found.data == value, 0, found.data)
                 save_labels(erased, path, like=found, classes={}, overwrite=True)
+                lost = (found.data != 0).any(axis=others) & ~(erased != 0).any(axis=others)
+                emptied[name] = set(np.flatnonzero(lost).tolist())
         except BaseException:
             for name, copy in kept.items():
                 self._files.put_back(name, copy, seen=seen[name])
             raise
         for name in kept:
             self._files.forget_state(name)
+        return emptied
 
     def _occurs_in(self, name: str, value: int) -> bool:
         return self._files.exists(name) and value in self._values_of(name)
@@ -234,6 +248,17 @@ def _without_class(record: ProjectRecord, value: int) -> ProjectRecord:
         removed_classes=(*record.removed_classes, *removed),
         scans=tuple(scans),
     )
+
+
+def _without_done(record: ProjectRecord, slices: Mapping[str, set[int]]) -> ProjectRecord:
+    """The record in which some slices, by scan, are not done."""
+    scans = (
+        with_changes(scan, done=format_ranges(set(scan.done_slices) - slices[scan.name]))
+        if slices.get(scan.name)
+        else scan
+        for scan in record.scans
+    )
+    return with_changes(record, scans=tuple(scans))
 
 
 def _with_classes(record: ProjectRecord, new: Sequence[ProjectClass]) -> ProjectRecord:

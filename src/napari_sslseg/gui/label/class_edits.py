@@ -1,6 +1,6 @@
 """Edits of the classes of a project that notify the window. Needs no Qt."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 
 IN_USE = "“{name}” is labelled in {count} ({scans}). Remove it there, too?"
+EMPTIED = (
+    "{slices} of {scans} had no label but “{name}”, and {verb} no longer done. Where no other "
+    "structure is visible, mark again."
+)
 TAKEN = "There is a structure “{name}” already; choose another name."
 
 
@@ -89,10 +93,16 @@ def remove_class(
     if project is None or session.is_writing() or not keeper.flush():
         return None
     keeper.held += 1  # Autosave must not write the erased class again.
+    label = project.class_names.get(value, "")
+    unmarked: dict[str, int] = {}
 
     def events(stop: StopFlag, pause: PauseFlag) -> Iterator[Event]:
+        done = {scan.name: scan.done_slices for scan in project.record.scans}
         try:
-            project.remove_class(value, erase=erase)
+            for name in project.remove_class(value, erase=erase):
+                lost = len({*done[name]} - {*project.done(name)})
+                if lost:
+                    unmarked[name] = lost
         except ClassInUseError as error:
             count = plural(len(error.scans), "scan")
             yield Done(IN_USE.format(name=error.name, count=count, scans=join_names(error.scans)))
@@ -107,6 +117,10 @@ def remove_class(
                 _erase(scene.labels, value)
             keeper.erase(value)
             session.load_again()
+            for name in unmarked:
+                session.done_changed.emit(name)
+            if unmarked:
+                session.remark.emit(_explain_emptied(unmarked, label))
         keeper.held -= 1
         session.classes_changed.emit()
         if removed and then is not None and session.project is project:
@@ -116,6 +130,17 @@ def remove_class(
             remove_class(session, scene, value, ask, True, then)
 
     return session.run("classes", "Removing a structure", events, ended)
+
+
+def _explain_emptied(unmarked: Mapping[str, int], label: str) -> str:
+    """Say how many slices, by scan, are no longer done since they lost their last label."""
+    count = sum(unmarked.values())
+    return EMPTIED.format(
+        slices=plural(count, "slice"),
+        scans=join_names(list(unmarked)),
+        name=label,
+        verb="is" if count == 1 else "are",
+    )
 
 
 def _erase(layer: Any, value: int) -> None:

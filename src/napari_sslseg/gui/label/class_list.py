@@ -339,7 +339,8 @@ class ClassList(QWidget):
             self,
             why,
             [ERASE],
-            more="It becomes background, also on slices that are done. Copies of the current label "
+            more="It becomes background, also on slices that are done; those that have no other "
+            "label are then no longer done. Copies of the current label "
             "files are kept in the folder labels/aside of the project.",
             name="ask-structure",
         )
