@@ -275,9 +275,9 @@ def test_values_of_another_program_become_structures_when_a_scan_is_shown(screen
     theirs[0, 0, :4] = 9
     path.parent.mkdir(exist_ok=True)
     save_labels(theirs, path, like=screen.session.project.load("bob"), overwrite=True)
-    notes = []
-    screen.session.note.connect(notes.append)
+    remarks = []
+    screen.session.remark.connect(remarks.append)
     screen.show("bob")
     assert screen.session.project.class_names[9] == "class 9"
-    assert any("class 9" in note for note in notes)
+    assert any("class 9" in remark for remark in remarks)
     assert 9 in screen.scene.paintable
