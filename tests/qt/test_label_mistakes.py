@@ -378,3 +378,80 @@ def test_keys_show_the_next_scan_and_the_one_before(ready):
     assert "last" in ready.notes[-1]
     ready.press(Qt.Key.Key_PageUp)
     ready.until(lambda: ready.session.current == "ann")
+
+
+def corners(dock, *places):
+    """Click corners of a polygon; each is a click of its own, not half of a double-click."""
+    for place in places:
+        dock.click_picture(*place)
+        dock.qtbot.wait(20)
+
+
+def test_an_open_polygon_is_dropped_with_a_note_when_its_slice_is_left(ready):
+    ready.scene.go_to(7)
+    answer("Mark as empty")
+    ready.press(Qt.Key.Key_D)
+    ready.until(lambda: ready.project.done("ann") == (7,))
+    ready.press(Qt.Key.Key_G)
+    corners(ready, (-1, -1), (-1, 1), (1, 1))
+    polygon = ready.layer._overlays["polygon"]
+    assert polygon.points
+    ready.scene.go_to(8)
+    assert not polygon.points
+    assert "slice 7" in ready.notes[-1]
+    assert "dropped" in ready.notes[-1]
+    assert not ready.layer.data.any()
+    assert ready.project.done("ann") == (7,)
+    corners(ready, (-1, -1), (-1, 1), (1, 1))
+    layer = ready.layer
+    ready.press(Qt.Key.Key_PageDown)
+    ready.until(lambda: ready.session.current == "bob")
+    assert any("slice 8 was dropped" in note for note in ready.notes)
+    assert not layer._overlays["polygon"].points
+    assert not ready.layer.data.any()
+
+
+def test_a_slice_with_an_open_polygon_is_done_with_the_polygon(ready):
+    ready.scene.go_to(7)
+    ready.press(Qt.Key.Key_G)
+    corners(ready, (-1, -1), (-1, 1))
+    ready.press(Qt.Key.Key_D)
+    assert ready.project.done("ann") == ()
+    assert "three corners" in ready.notes[-1]
+    corners(ready, (1, 1), (1, -1))
+    ready.press(Qt.Key.Key_D)
+    ready.until(lambda: ready.project.done("ann") == (7,))
+    assert any("closed" in note for note in ready.notes)
+    assert ready.layer.data[7].any()
+    ready.until_saved()
+    # On a slice that is done, the outline belongs to the slice as well.
+    before = ready.layer.data.sum()
+    corners(ready, (-2, -2), (-2, 2), (2, 2))
+    ready.press(Qt.Key.Key_D)
+    assert ready.layer.data.sum() > before
+    ready.until_saved()
+    assert ready.project.done("ann") == (7,)
+    ready.qtbot.keyClick(ready.canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert ready.layer.data.sum() == before
+
+
+def test_an_open_outline_of_the_brush_is_dropped_with_a_note(ready):
+    ready.scene.go_to(7)
+    ready.press(Qt.Key.Key_P)
+    ready.click_picture(-1, -1, Qt.MouseButton.RightButton)
+    for place in ((-1, 0), (-1, 1), (1, 1)):
+        ready.qtbot.mouseMove(ready.canvas, ready.at(*place))
+        ready.qtbot.wait(20)
+    assert ready.layer._overlays["brush_stroke"].active
+    assert ready.layer.data.any()
+    ready.until(lambda: ready.saved("ann").any())  # The part that is drawn is saved meanwhile.
+    ready.press(Qt.Key.Key_D)
+    assert ready.project.done("ann") == ()
+    ready.press(Qt.Key.Key_PageDown)
+    ready.until(lambda: ready.session.current == "bob")
+    assert any("slice 7 was dropped" in note for note in ready.notes)
+    assert not ready.layer.data.any()
+    ready.press(Qt.Key.Key_PageUp)
+    ready.until(lambda: ready.session.current == "ann")
+    assert not ready.layer.data.any()
+    ready.until(lambda: not ready.saved("ann").any())

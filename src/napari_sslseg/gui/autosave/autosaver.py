@@ -216,6 +216,12 @@ class LabelAutosaver:
     def _leave_scan(self) -> None:
         """Stop following the layer before it gets the labels of another scan."""
         old = self._current
+        if (
+            old is not None
+            and not old.copy.is_complete
+            and self._layer.data.shape == old.copy.shape
+        ):
+            old.copy.update(self._layer.data, float("inf"))  # An open outline was removed.
         self._connect_layer(None)
         self._current, self._known_empty = None, set()
         if old is not None and old.pending and old.project is self.session.project:

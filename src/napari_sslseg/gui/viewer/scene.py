@@ -28,6 +28,7 @@ from napari_sslseg.gui.viewer.quick_layers.standing_layers import (
 from napari_sslseg.gui.viewer.strokes.brush_values import BrushValues
 from napari_sslseg.gui.viewer.strokes.dense_strokes import DenseStrokes
 from napari_sslseg.gui.viewer.strokes.foreign_strokes import ForeignStrokes
+from napari_sslseg.gui.viewer.strokes.open_outlines import OpenOutlines
 from napari_sslseg.gui.viewer.strokes.structure_locks import StructureLocks
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class Scene:
         The voxel that the user looks at, which stays when another plane is shown.
     strokes : ForeignStrokes
         Finds strokes on labels layers that do not belong to the project.
+    outlines : OpenOutlines
+        Drops or closes an outline that the user has begun and not closed.
     """
 
     changing = Signal()
@@ -119,6 +122,7 @@ class Scene:
         self._brush = BrushValues(self)
         self._locks = StructureLocks(self)
         self._dense = DenseStrokes(self)
+        self.outlines = OpenOutlines(self)
         self.strokes = ForeignStrokes(self)
         self.autosaver = LabelAutosaver(session, self)
 

@@ -45,19 +45,22 @@ class DoneCheck:
     def may_mark(self) -> bool:
         """Whether to mark the slice that is shown as done.
 
-        Strokes on other layers are offered first. The first slice without labels is confirmed;
-        later ones are announced.
+        An open outline is closed and strokes on other layers are offered first. The first slice
+        without labels is confirmed; later ones are announced.
         """
         if self.scene.labels is None or self.turned():
+            return False
+        if self.scene.outlines.close() is False:
             return False
         return self.offer_strokes() and self._confirm_empty()
 
     def may_unmark(self) -> bool:
         """Whether to unmark the slice that is shown.
 
-        With strokes on other layers the user rather means that these belong to the slice.
+        With an open outline, or strokes on other layers, the user rather means that these belong
+        to the slice.
         """
-        if self.turned():
+        if self.turned() or self.scene.outlines.close() is not None:
             return False
         layers = self.scene.strokes.on_slice()
         return self.offer_strokes() and self.scene.strokes.on_slice() == layers
