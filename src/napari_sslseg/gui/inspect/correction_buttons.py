@@ -280,7 +280,8 @@ class CorrectionButtons(QWidget):
         elif self.check.may_unmark():
             index = self.scene.slice
             self.scene.autosaver.mark([index], done=False)
-            self._say_of(index, f"Slice {index} is no longer done; training does not use it.")
+            use = "scores do" if self.session.held_out else "the next training does"
+            self._say_of(index, f"Slice {index} is no longer done; {use} not use it.")
 
     def mark_done(self) -> None:
         """Mark the slice as done, once its labels are saved."""

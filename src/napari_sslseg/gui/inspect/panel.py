@@ -141,16 +141,9 @@ class InspectPanel(QWidget):
 
     def _watch_runs(self) -> None:
         """Notice runs that are trained again by another program, such as the command line."""
-        project, training = self.session.project, self.session.training
-        if project is None or any(job.kind == "look" for job in self.session.jobs):
+        if self.session.project is None or any(job.kind == "look" for job in self.session.jobs):
             return
-        own = "" if training is None or training.folder is None else training.folder.name
-        before = self._states
-        self._states = {
-            run.name: record_state(project, run.name)
-            for run in self.session.runs
-            if run.name != own
-        }
+        before, self._states = self._states, self._find_states()
         predicted = self.session.predictions.runs
         changed = [n for n, state in self._states.items() if before.get(n, state) != state]
         for name in changed:
@@ -159,6 +152,15 @@ class InspectPanel(QWidget):
                 self.message.setText(REPLACED.format(run=name))
         if changed:
             self.session.look_for_runs()
+
+    def _find_states(self) -> dict[str, tuple[int, int]]:
+        """Find the states of all runs that this window does not train."""
+        project, training = self.session.project, self.session.training
+        if project is None:
+            return {}
+        own = "" if training is None or training.folder is None else training.folder.name
+        found = {r.name: record_state(project, r.name) for r in self.session.runs if r.name != own}
+        return {name: state for name, state in found.items() if any(state)}
 
     def release(self) -> None:
         """Disconnect from the viewer."""
@@ -173,6 +175,7 @@ class InspectPanel(QWidget):
     def refresh(self) -> None:
         """List the runs; a new run is selected unless another prediction is being viewed."""
         runs = usable_runs(self.session.runs, "finetune")
+        self._states = self._find_states() | self._states  # Runs that are new in the list.
         before = self.run.currentData()
         known = {self.run.itemData(number) for number in range(self.run.count())}
         self.run.blockSignals(True)
