@@ -1,5 +1,7 @@
 """A project of small labelled phantoms, and a docked panel."""
 
+from contextlib import contextmanager
+
 import nibabel as nib
 import numpy as np
 from qtpy.QtCore import Qt, QTimer
@@ -9,6 +11,7 @@ from napari_sslseg.core.demo.phantom.patient import make_patient
 from napari_sslseg.core.project.project import Project
 from napari_sslseg.gui.model.session import Session
 from napari_sslseg.gui.viewer.scene import Scene
+from napari_sslseg.gui.widget import FewShotWidget
 
 DONE = (3, 5)
 
@@ -77,6 +80,18 @@ def open_panel(viewer, qtbot, panel, folder):
     host.session.select(first)
     qtbot.waitUntil(lambda: host.session.current == first)
     return host
+
+
+@contextmanager
+def open_window(viewer, qtbot, project):
+    """Open a project in the whole dock widget; close it when its jobs have ended."""
+    widget = FewShotWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Few-shot segmentation", area="right")
+    assert widget.session.open(project)
+    qtbot.waitUntil(lambda: not widget.session.jobs)
+    yield widget
+    qtbot.waitUntil(lambda: not widget.session.jobs)
+    widget.session.close()
 
 
 def idle(host, qtbot):

@@ -6,10 +6,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
 from dialogs import answer
-from loop_project import make_project
+from loop_project import make_project, open_window
 from named_labels import write_slicer
 from napari_sslseg.gui.scans.new_classes import KEEP, NOT_LABELLED, UNMARK
-from napari_sslseg.gui.widget import FewShotWidget
 
 LEFT = Qt.MouseButton.LeftButton
 
@@ -19,13 +18,8 @@ def dock(viewer, qtbot, tmp_path, monkeypatch):
     """The window with a project of two scans; slices of the first one are done."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     make_project(tmp_path, count=2, labelled=1)
-    widget = FewShotWidget(viewer)
-    viewer.window.add_dock_widget(widget, name="Few-shot segmentation", area="right")
-    assert widget.session.open(tmp_path / "project")
-    qtbot.waitUntil(lambda: not widget.session.jobs)
-    yield widget
-    qtbot.waitUntil(lambda: not widget.session.jobs)
-    widget.session.close()
+    with open_window(viewer, qtbot, tmp_path / "project") as widget:
+        yield widget
 
 
 def import_tumour(dock, qtbot, monkeypatch, tmp_path):

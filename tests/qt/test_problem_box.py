@@ -7,10 +7,9 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
-from loop_project import make_project
+from loop_project import make_project, open_window
 from napari_sslseg.gui.label.class_edits import rename_class
 from napari_sslseg.gui.model.jobs import Problem
-from napari_sslseg.gui.widget import FewShotWidget
 
 LEFT = Qt.MouseButton.LeftButton
 
@@ -18,13 +17,8 @@ LEFT = Qt.MouseButton.LeftButton
 @pytest.fixture
 def dock(viewer, qtbot, tmp_path):
     make_project(tmp_path, count=2)
-    widget = FewShotWidget(viewer)
-    viewer.window.add_dock_widget(widget, name="Few-shot segmentation", area="right")
-    assert widget.session.open(tmp_path / "project")
-    qtbot.waitUntil(lambda: not widget.session.jobs)
-    yield widget
-    qtbot.waitUntil(lambda: not widget.session.jobs)
-    widget.session.close()
+    with open_window(viewer, qtbot, tmp_path / "project") as widget:
+        yield widget
 
 
 def test_a_problem_is_shown_with_details_and_dismissed(dock, qtbot):

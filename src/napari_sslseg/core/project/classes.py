@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_sslseg.core.common.errors import ClassInUseError, ProjectError, SslsegError
-from napari_sslseg.core.common.sizes import PLANE_AXIS
+from napari_sslseg.core.common.sizes import in_plane_axes
 from napari_sslseg.core.common.text import count_phrase, fold_name, join_names, printable
 from napari_sslseg.core.project.folder import ProjectFolder
 from napari_sslseg.core.project.label_files import LabelFiles, file_state
@@ -168,8 +168,7 @@ class ProjectClasses:
         """
         kept: dict[str, Path] = {}
         emptied: dict[str, set[int]] = {}
-        axis = PLANE_AXIS[self._folder.record.plane]
-        others = tuple(place for place in range(3) if place != axis)
+        others = tuple(in_plane_axes(self._folder.record.plane))
         seen = {name: not self._files.needs_copy(name) for name in names}
         try:
             for name in names:

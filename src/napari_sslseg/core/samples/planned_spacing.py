@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
-from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -18,8 +17,7 @@ from napari_sslseg.core.common.errors import ScanWarning
 from napari_sslseg.core.common.sizes import PLANE_AXIS, Plane, format_size, in_plane_axes
 from napari_sslseg.core.common.text import count_phrase, join_names
 from napari_sslseg.core.scans.geometry import Geometry
-from napari_sslseg.core.scans.labelled import LabelledScan, Scan
-from napari_sslseg.core.scans.names import scan_name
+from napari_sslseg.core.scans.labelled import LabelledScan, Scan, name_of
 from napari_sslseg.core.scans.reader import ScanReader
 from napari_sslseg.core.settings.preprocessing import Preprocessing
 
@@ -181,7 +179,7 @@ def warn_about_lost_detail(
         shape = [geometry.display_shape[axis] for axis in axes]
         longest = max(geometry.spacing[axis] * n for axis, n in zip(axes, shape, strict=True))
         if longest / settings.spacing < SMALLEST_SIDE <= max(shape) / 2:
-            small.append(scan_name(scan) if isinstance(scan, Path) else scan.name)
+            small.append(name_of(scan))
     if small:
         warnings.warn(
             f"Slices of {count_phrase(len(small), 'scan')} ({join_names(small)}) become smaller "

@@ -50,8 +50,7 @@ from napari_sslseg.core.samples.warnings import (
     warn_about_large_slices,
 )
 from napari_sslseg.core.scans.geometry import Geometry
-from napari_sslseg.core.scans.labelled import LabelledScan, Scan, scan_geometry
-from napari_sslseg.core.scans.names import scan_name
+from napari_sslseg.core.scans.labelled import LabelledScan, Scan, name_of, scan_geometry
 from napari_sslseg.core.scans.reader import ScanReader
 from napari_sslseg.core.scans.volume import Modality
 from napari_sslseg.core.settings.preprocessing import Preprocessing
@@ -211,7 +210,9 @@ def iter_store(
         raise DataError("There are no scans; choose at least one.")
     geometries = [scan_geometry(scan) for scan in scans]
     settings, plan = with_planned_spacing(settings, geometries, scans, classes, reader)
-    warn_about_lost_detail(settings, scans, geometries, classes, reader)
+    # Without a size the plan has measured the structures, and left them enough pixels.
+    unmeasured = classes if plan is None or plan.size else ()
+    warn_about_lost_detail(settings, scans, geometries, unmeasured, reader)
     settings = _with_canvas(scans, geometries, settings)
     assert settings.size is not None
     counts = [geometry.display_shape[PLANE_AXIS[settings.plane]] for geometry in geometries]
@@ -263,7 +264,7 @@ def _with_canvas(
     scans: Sequence[Scan], geometries: Sequence[Geometry], settings: Preprocessing
 ) -> Preprocessing:
     """Resolve the canvas, and warn about scans whose slices differ from the others."""
-    names = [scan_name(scan) if isinstance(scan, Path) else scan.name for scan in scans]
+    names = [name_of(scan) for scan in scans]
     warn_about_distant_slices(names, geometries, settings)
     shapes = [resampled_shape(geometry, settings) for geometry in geometries]
     canvas = canvas_size(shapes, settings)

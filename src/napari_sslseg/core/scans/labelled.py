@@ -85,7 +85,7 @@ class LabelledScan:
     @property
     def name(self) -> str:
         """Name of the scan."""
-        return scan_name(self.scan) if isinstance(self.scan, Path) else self.scan.name
+        return name_of(self.scan)
 
     @property
     def subject(self) -> str:
@@ -156,6 +156,11 @@ def as_volume(scan: Volume | Source | str, modality: Modality | None = None) -> 
 
 Scan = Volume | Source | LabelledScan
 """Any scan, loaded or not, with labels or without."""
+
+
+def name_of(scan: Scan) -> str:
+    """Return the name of a scan; nothing is read."""
+    return scan_name(scan) if isinstance(scan, Path) else scan.name
 
 
 def scan_geometry(scan: Scan) -> Geometry:
